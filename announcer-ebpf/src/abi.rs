@@ -1,0 +1,255 @@
+//! The maps' names, keys and values. They outlive a daemon (pins), so any change
+//! of a name, a layout or a meaning raises [`ABI_VERSION`].
+//!
+//! Addresses are octets in network order. Times are CLOCK_BOOTTIME nanoseconds.
+
+/// Version of everything in this module. A daemon adopts pinned maps of its own
+/// version only.
+pub const ABI_VERSION: u32 = 1;
+
+/// Name of the XDP program that answers.
+pub const PROGRAM: &str = "announcer_xdp";
+/// Name of the XDP program that passes every frame: the yardstick of benchmarks,
+/// and the peer that native XDP on veth needs.
+pub const EMPTY_PROGRAM: &str = "announcer_empty";
+
+/// `HashMap<[u8; 4], VipEntry>`: the VIPs this node knows.
+pub const VIPS: &str = "VIPS";
+/// `Array<u64>[FILTER_WORDS]`: a superset of the keys of [`VIPS`], see [`filter_bit`].
+pub const VIP_FILTER: &str = "VIP_FILTER";
+/// `PerCpuArray<u64>` by [`VipEntry::slot`]: requests answered.
+pub const VIP_ANSWERED: &str = "VIP_ANSWERED";
+/// `Array<u64>` by [`VipEntry::slot`]: when a claim to the VIP was last reported.
+pub const VIP_CLAIMED: &str = "VIP_CLAIMED";
+/// `PerCpuArray<u64>` by [`Counter`].
+pub const COUNTERS: &str = "COUNTERS";
+/// `Array<InterfaceConfig>[1]`.
+pub const CONFIG: &str = "CONFIG";
+/// `Array<SessionRecord>[1]`: userspace only.
+pub const SESSION: &str = "SESSION";
+/// `RingBuf` of [`ClaimRecord`].
+pub const CLAIMS: &str = "CLAIMS";
+/// `PerCpuArray<ClaimBudget>[1]`.
+pub const CLAIM_BUDGET: &str = "CLAIM_BUDGET";
+
+/// Every map that is pinned.
+pub const PINNED_MAPS: [&str; 9] =
+    [VIPS, VIP_FILTER, VIP_ANSWERED, VIP_CLAIMED, COUNTERS, CONFIG, SESSION, CLAIMS, CLAIM_BUDGET];
+
+/// Entries of [`VIPS`], [`VIP_ANSWERED`] and [`VIP_CLAIMED`] unless the loader
+/// says otherwise.
+pub const DEFAULT_MAX_VIPS: u32 = 8192;
+/// Size of [`CLAIMS`]: about 2,000 records.
+pub const CLAIMS_BYTES: u32 = 64 * 1024;
+
+/// A VIP is reported as claimed at most once in this many nanoseconds.
+pub const CLAIM_INTERVAL_NS: u64 = 100_000_000;
+/// Claims that one CPU reports at most in one [`CLAIM_WINDOW_NS`], over all VIPs.
+pub const CLAIM_BURST: u64 = 1024;
+/// Length of the window that [`CLAIM_BURST`] is counted in.
+pub const CLAIM_WINDOW_NS: u64 = 1_000_000_000;
+
+/// [`VipEntry::flags`]: held here; answered before [`VipEntry::valid_until_ns`],
+/// dropped from then on.
+pub const HELD: u32 = 1;
+/// [`VipEntry::flags`]: held elsewhere or by nobody; dropped at any time.
+pub const SILENT: u32 = 2;
+
+/// What is to be done with requests for one VIP.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VipEntry {
+    /// The first instant at which a held VIP is no longer answered.
+    pub valid_until_ns: u64,
+    /// Index into [`VIP_ANSWERED`] and [`VIP_CLAIMED`].
+    pub slot: u32,
+    /// [`HELD`] or [`SILENT`].
+    pub flags: u32,
+}
+
+/// What the program must know of its interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// [`ABI_VERSION`] of the writer; the first field in every version.
+    pub abi_version: u32,
+    /// None defined yet.
+    pub flags: u32,
+    /// The interface's MAC.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// The longest session that [`SessionRecord`] holds, in octets.
+pub const SESSION_LEN: usize = 120;
+
+/// The session under which the held VIPs are answered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// [`ABI_VERSION`] of the writer, or 0 for a record that was never written.
+    pub abi_version: u32,
+    /// Octets of `text` that are used; 0 for none.
+    pub len: u32,
+    /// UTF-8.
+    pub text: [u8; SESSION_LEN],
+}
+
+/// A frame that claims a VIP for another MAC.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimRecord {
+    /// When it was seen.
+    pub at_ns: u64,
+    /// ARP sender protocol address: the VIP.
+    pub vip: [u8; 4],
+    /// ARP sender hardware address.
+    pub mac: [u8; 6],
+    /// ARP operation, in host byte order.
+    pub operation: u16,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// How many claims a CPU has reported in the current window.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimBudget {
+    /// When the window began.
+    pub window_start_ns: u64,
+    /// Claims reported since.
+    pub reported: u64,
+}
+
+impl ClaimBudget {
+    /// Whether one more claim may be reported at `now`; if so it is counted.
+    #[inline(always)]
+    pub fn take(&mut self, now: u64) -> bool {
+        if now.wrapping_sub(self.window_start_ns) >= CLAIM_WINDOW_NS {
+            *self = Self { window_start_ns: now, reported: 0 };
+        }
+        let granted = self.reported < CLAIM_BURST;
+        self.reported += u64::from(granted);
+        granted
+    }
+}
+
+/// Whether a claim at `now` to a VIP last reported at `last` may be reported; if
+/// so both limits take note.
+#[inline(always)]
+pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, now: u64) -> bool {
+    let allowed = now.wrapping_sub(*last) >= CLAIM_INTERVAL_NS && budget.take(now);
+    if allowed {
+        *last = now;
+    }
+    allowed
+}
+
+/// Words of [`VIP_FILTER`]: one bit for each value of an address's last two octets.
+pub const FILTER_WORDS: u32 = 1 << 10;
+
+/// The word of [`VIP_FILTER`] and the bit in it for an address.
+///
+/// A segment carries far more ARP between other stations than for VIPs, and both
+/// the target (to answer) and the sender (to see foreign claims) of each frame
+/// must be looked up: two bit tests cost a fraction of one hash lookup. VIPs are
+/// addresses of the segment, so the last 16 bits tell them from their neighbours,
+/// exactly so on a /16 or smaller; a bit shared with another address costs a lookup.
+#[inline(always)]
+pub const fn filter_bit(address: [u8; 4]) -> (u32, u64) {
+    let low = u16::from_be_bytes([address[2], address[3]]) as u32;
+    (low >> 6, 1 << (low & 63))
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Index into [`COUNTERS`]. Each ARP frame counts as exactly one of the
+        /// first group; frames that are not ARP count nowhere.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter { $($(#[$doc])* $variant,)* }
+
+        impl Counter {
+            /// All of them, in order of their index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// For metrics and status.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests answered.
+    Answered = "answered",
+    /// Requests for a silent VIP, dropped.
+    Silenced = "silenced",
+    /// Requests for a held VIP whose time is over, dropped.
+    Expired = "expired",
+    /// Replies, passed.
+    PassedReply = "passed_reply",
+    /// Announcements (sender address = target address), passed.
+    PassedAnnouncement = "passed_announcement",
+    /// Requests for an address that is no VIP, passed.
+    PassedOtherTarget = "passed_other_target",
+    /// Requests for a VIP to a MAC that is neither broadcast nor ours, passed.
+    PassedOtherDestination = "passed_other_destination",
+    /// Neither request nor reply, passed.
+    PassedOtherOperation = "passed_other_operation",
+    /// Shorter than an Ethernet/IPv4 ARP, passed.
+    MalformedTruncated = "malformed_truncated",
+    /// Hardware type is not Ethernet, passed.
+    MalformedHardwareType = "malformed_hardware_type",
+    /// Protocol type is not IPv4, passed.
+    MalformedProtocolType = "malformed_protocol_type",
+    /// Hardware address length is not 6, passed.
+    MalformedHardwareLength = "malformed_hardware_length",
+    /// Protocol address length is not 4, passed.
+    MalformedProtocolLength = "malformed_protocol_length",
+    /// Ethernet source is zero or a group address, passed.
+    MalformedSource = "malformed_source",
+    /// ARP sender hardware address is zero or a group address, passed.
+    MalformedSender = "malformed_sender",
+    /// Foreign claims put into the ring buffer (beside the frame's own counter).
+    ClaimReported = "claim_reported",
+    /// Foreign claims not reported because of the rate limits.
+    ClaimLimited = "claim_limited",
+    /// Foreign claims lost because the ring buffer was full.
+    ClaimLost = "claim_lost",
+}
+
+/// Entries of [`COUNTERS`].
+pub const COUNTER_COUNT: u32 = Counter::ClaimLost as u32 + 1;
+
+const _: () = {
+    use core::mem::offset_of;
+
+    assert!(size_of::<VipEntry>() == 16 && align_of::<VipEntry>() == 8);
+    assert!(offset_of!(VipEntry, slot) == 8 && offset_of!(VipEntry, flags) == 12);
+    assert!(size_of::<InterfaceConfig>() == 16 && offset_of!(InterfaceConfig, abi_version) == 0);
+    assert!(offset_of!(InterfaceConfig, mac) == 8);
+    assert!(size_of::<SessionRecord>() == 128 && offset_of!(SessionRecord, text) == 8);
+    assert!(size_of::<ClaimRecord>() == 24 && offset_of!(ClaimRecord, vip) == 8);
+    assert!(offset_of!(ClaimRecord, mac) == 12 && offset_of!(ClaimRecord, operation) == 18);
+    assert!(offset_of!(ClaimRecord, reserved) == 20);
+    assert!(size_of::<ClaimBudget>() == 16);
+    assert!(COUNTER_COUNT as usize == Counter::ALL.len());
+    assert!(FILTER_WORDS * u64::BITS == 1 << 16);
+};
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{ClaimBudget, InterfaceConfig, SessionRecord, VipEntry};
+
+    // SAFETY: repr(C), no padding (asserted above), every bit pattern is a value.
+    unsafe impl aya::Pod for VipEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for InterfaceConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SessionRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ClaimBudget {}
+}

@@ -1,0 +1,100 @@
+//! Frames as typed, bounds-checked overlays.
+//!
+//! One length check yields a reference to the whole header; its fields are
+//! octet arrays, so that no access can be out of bounds or misaligned. Comparing
+//! or copying such an array compiles to one 16-, 32- or 64-bit access.
+
+/// A header that can be laid over raw octets.
+///
+/// # Safety
+/// The type has alignment 1, no padding, and every bit pattern is a value.
+pub unsafe trait Overlay {}
+
+/// A frame from its Ethernet destination on.
+pub trait Frame {
+    /// The frame's first `size_of::<T>()` octets, if there are as many.
+    fn overlay<T: Overlay>(&mut self) -> Option<&mut T>;
+}
+
+impl Frame for [u8] {
+    fn overlay<T: Overlay>(&mut self) -> Option<&mut T> {
+        const { assert!(align_of::<T>() == 1) };
+        if self.len() < size_of::<T>() {
+            return None;
+        }
+        // SAFETY: the slice is long enough and borrowed exclusively; `T: Overlay`
+        // has alignment 1 and no invalid values.
+        Some(unsafe { &mut *self.as_mut_ptr().cast::<T>() })
+    }
+}
+
+/// ARP operation: request (RFC 826).
+pub(crate) const REQUEST: [u8; 2] = [0, 1];
+/// ARP operation: reply (RFC 826).
+pub(crate) const REPLY: [u8; 2] = [0, 2];
+/// EtherType of ARP.
+pub(crate) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+/// EtherType of an IEEE 802.1Q tag.
+pub(crate) const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
+/// EtherType of an IEEE 802.1ad service tag.
+pub(crate) const ETHERTYPE_SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
+/// Ethernet, IPv4, 6 and 4 octets, request.
+pub(crate) const IPV4_REQUEST: [u8; 8] = [0, 1, 0x08, 0, 6, 4, 0, 1];
+/// Ethernet, IPv4, 6 and 4 octets, reply.
+pub(crate) const IPV4_REPLY: [u8; 8] = [0, 1, 0x08, 0, 6, 4, 0, 2];
+/// Ethernet's broadcast address.
+pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// A VLAN tag (IEEE 802.1Q): its EtherType, then priority, DEI and VID.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Tag {
+    pub(crate) ethertype: [u8; 2],
+    control: [u8; 2],
+}
+
+impl Tag {
+    /// A tag that carries a priority and names no VLAN (VID 0).
+    #[inline(always)]
+    pub(crate) fn is_priority(self) -> bool {
+        let is_tag = self.ethertype == ETHERTYPE_VLAN || self.ethertype == ETHERTYPE_SERVICE_VLAN;
+        is_tag && u16::from_be_bytes(self.control) & 0x0fff == 0
+    }
+}
+
+/// An Ethernet header with `TAGS` VLAN tags.
+#[repr(C)]
+pub(crate) struct Ethernet<const TAGS: usize> {
+    pub(crate) destination: [u8; 6],
+    pub(crate) source: [u8; 6],
+    pub(crate) tags: [Tag; TAGS],
+    pub(crate) ethertype: [u8; 2],
+}
+
+/// An Ethernet/IPv4 ARP (RFC 826).
+#[repr(C)]
+pub(crate) struct Arp {
+    /// Hardware and protocol type, hardware and protocol address length, operation.
+    pub(crate) format: [u8; 8],
+    pub(crate) sender_mac: [u8; 6],
+    pub(crate) sender: [u8; 4],
+    pub(crate) target_mac: [u8; 6],
+    pub(crate) target: [u8; 4],
+}
+
+/// Both.
+#[repr(C)]
+pub(crate) struct ArpFrame<const TAGS: usize> {
+    pub(crate) ethernet: Ethernet<TAGS>,
+    pub(crate) arp: Arp,
+}
+
+// SAFETY: repr(C) of octet arrays and of structs of octet arrays.
+unsafe impl<const TAGS: usize> Overlay for Ethernet<TAGS> {}
+// SAFETY: as above.
+unsafe impl<const TAGS: usize> Overlay for ArpFrame<TAGS> {}
+
+const _: () = {
+    assert!(size_of::<Ethernet<0>>() == 14 && size_of::<Ethernet<2>>() == 22);
+    assert!(size_of::<Arp>() == 28 && size_of::<ArpFrame<0>>() == 42);
+};
