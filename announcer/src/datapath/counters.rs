@@ -1,0 +1,96 @@
+//! Reads what the XDP program counted.
+
+use std::{collections::BTreeMap, fmt};
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+
+use announcer_ebpf::abi::{self, COUNTER_COUNT, Counter, VipEntry};
+
+use super::{error::DatapathError, pins::PinDir};
+use crate::types::Vip;
+
+/// Reads the counters of one interface, from any task. Goes on after a detach,
+/// with the last values.
+pub struct CounterReader {
+    counters: PerCpuArray<MapData, u64>,
+    answered: PerCpuArray<MapData, u64>,
+    vips: HashMap<MapData, [u8; 4], VipEntry>,
+}
+
+impl fmt::Debug for CounterReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CounterReader").finish_non_exhaustive()
+    }
+}
+
+/// The sums over all CPUs, since the maps were created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals([u64; COUNTER_COUNT as usize]);
+
+impl Totals {
+    /// One of them.
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
+        Counter::ALL.iter().map(|&counter| (counter, self.get(counter)))
+    }
+}
+
+impl CounterReader {
+    pub(super) fn open(pins: &PinDir) -> Result<Self, DatapathError> {
+        Ok(Self {
+            counters: open(pins, abi::COUNTERS)?,
+            answered: open(pins, abi::VIP_ANSWERED)?,
+            vips: open(pins, abi::VIPS)?,
+        })
+    }
+
+    /// Frames by what became of them.
+    ///
+    /// # Errors
+    /// [`DatapathError::Map`].
+    pub fn totals(&self) -> Result<Totals, DatapathError> {
+        let mut totals = Totals::default();
+        for (&counter, total) in Counter::ALL.iter().zip(&mut totals.0) {
+            *total = sum(&self.counters, abi::COUNTERS, counter as u32)?;
+        }
+        Ok(totals)
+    }
+
+    /// Requests answered for each VIP since it was added, whether it is held or silent now.
+    ///
+    /// # Errors
+    /// [`DatapathError::Map`].
+    pub fn answered(&self) -> Result<BTreeMap<Vip, u64>, DatapathError> {
+        let mut answered = BTreeMap::new();
+        for entry in self.vips.iter() {
+            let (octets, entry) = entry.map_err(|error| DatapathError::map(abi::VIPS, error))?;
+            if let Ok(vip) = Vip::new(std::net::Ipv4Addr::from(octets).into()) {
+                answered.insert(vip, sum(&self.answered, abi::VIP_ANSWERED, entry.slot)?);
+            }
+        }
+        Ok(answered)
+    }
+}
+
+fn open<T>(pins: &PinDir, name: &'static str) -> Result<T, DatapathError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    MapData::from_pin(pins.map(name))
+        .and_then(Map::from_map_data)
+        .and_then(T::try_from)
+        .map_err(|error| DatapathError::map(name, error))
+}
+
+fn sum(
+    map: &PerCpuArray<MapData, u64>,
+    name: &'static str,
+    index: u32,
+) -> Result<u64, DatapathError> {
+    let values = map.get(&index, 0).map_err(|error| DatapathError::map(name, error))?;
+    Ok(values.iter().sum())
+}

@@ -1,0 +1,205 @@
+//! One interface with its program, its maps and their pins.
+
+use std::collections::BTreeSet;
+
+use aya::{
+    maps::{MapError, RingBuf},
+    programs::links::FdLink,
+};
+
+use announcer_ebpf::abi;
+
+use super::{
+    Options, adoption,
+    counters::CounterReader,
+    error::{DatapathError, os_error},
+    events::{ClaimStream, LogStream},
+    hook::EffectiveHook,
+    maps::{self, Maps},
+    namespace::NetnsCookie,
+    netlink::{InterfaceFacts, Netlink},
+    pins::PinDir,
+    plan::{MapImage, MapOp},
+    xdp,
+};
+use crate::{
+    types::{BootTime, IfIndex, MacAddr, Vip},
+    wire_state::{Adopted, WireState},
+};
+
+/// An interface whose ARP requests the XDP program sees.
+///
+/// Dropped, it leaves everything pinned: the data plane goes on answering until
+/// each VIP's time is over. [`detach`](Self::detach) ends it.
+#[derive(Debug)]
+pub struct Interface {
+    facts: InterfaceFacts,
+    mac: MacAddr,
+    hook: EffectiveHook,
+    pins: PinDir,
+    /// Keeps the program attached should somebody remove the pins.
+    _link: FdLink,
+    maps: Maps,
+    image: MapImage,
+    claims: ClaimStream,
+    logs: Option<LogStream>,
+}
+
+/// What became of one desired state.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Writes that failed, and why.
+    pub failures: Vec<(MapOp, MapError)>,
+    /// VIPs that the maps have no room for.
+    pub unplaced: Vec<Vip>,
+}
+
+impl Interface {
+    pub(super) async fn open(
+        netlink: &Netlink,
+        namespace: NetnsCookie,
+        index: IfIndex,
+        options: &Options,
+    ) -> Result<(Self, Option<Adopted>), DatapathError> {
+        let facts = require(netlink, index).await?;
+        let mac = ethernet_mac(&facts)?;
+        let pins = PinDir::new(&options.pin_root, namespace, index);
+
+        let adopted = adoption::adopt(&facts, mac, &pins, options)?;
+        let was_adopted = adopted.is_some();
+        let attached = match adopted {
+            Some(attached) => attached,
+            None => {
+                // Looked at anew: what was discarded may have been attached until now.
+                xdp::refuse_foreign(&require(netlink, index).await?, None)?;
+                match xdp::create(&facts, mac, &pins, options) {
+                    Ok(attached) => attached,
+                    Err(error) => {
+                        pins.remove()?;
+                        return Err(explain(netlink, index, error).await);
+                    }
+                }
+            }
+        };
+
+        let xdp::Attached { mut ebpf, maps, link, hook } = attached;
+        let image = maps.read()?;
+        let adopted = was_adopted
+            .then(|| Adopted { session: image.session.clone(), answering: image.held().collect() });
+        let ring: RingBuf<_> = maps::take(&mut ebpf, abi::CLAIMS)?;
+        let claims = ClaimStream::new(ring)?;
+        let logs = options.bpf_log.then(|| LogStream::new(&mut ebpf)).transpose()?;
+        let interface = Self { facts, mac, hook, pins, _link: link, maps, image, claims, logs };
+        Ok((interface, adopted))
+    }
+
+    /// Its name when it was opened.
+    pub fn name(&self) -> &str {
+        &self.facts.name
+    }
+
+    /// Its index.
+    pub const fn index(&self) -> IfIndex {
+        self.facts.index
+    }
+
+    /// The MAC that it answers with.
+    pub const fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The hook that is in use.
+    pub const fn hook(&self) -> EffectiveHook {
+        self.hook
+    }
+
+    /// What was known about it when it was opened.
+    pub const fn facts(&self) -> &InterfaceFacts {
+        &self.facts
+    }
+
+    /// The VIPs that are answered at `now`.
+    pub fn answering(&self, now: BootTime) -> BTreeSet<Vip> {
+        self.image.answering(now)
+    }
+
+    /// How many VIPs are in the maps: held (in time or not) and silent.
+    pub fn occupancy(&self) -> (usize, usize) {
+        let held = self.image.held().count();
+        (held, self.image.entries.len() - held)
+    }
+
+    /// Makes the maps say `desired`. Whatever could not be written is written by
+    /// the next call, if it is still desired.
+    pub fn write(&mut self, desired: &WireState) -> Written {
+        let plan = self.image.plan(desired, self.maps.capacity());
+        let mut failures = Vec::new();
+        for op in plan.ops {
+            match self.maps.apply(&op) {
+                Ok(()) => self.image.apply(&op),
+                Err(error) => failures.push((op, error)),
+            }
+        }
+        Written { failures, unplaced: plan.unplaced }
+    }
+
+    /// Answers with another MAC from now on.
+    ///
+    /// # Errors
+    /// [`DatapathError::Map`]; the former MAC stays.
+    pub fn set_mac(&mut self, mac: MacAddr) -> Result<(), DatapathError> {
+        self.maps.set_mac(mac)?;
+        self.mac = mac;
+        Ok(())
+    }
+
+    /// Foreign claims as they come.
+    pub const fn claims(&mut self) -> &mut ClaimStream {
+        &mut self.claims
+    }
+
+    /// What the XDP program logs, with [`Options::bpf_log`].
+    pub const fn logs(&mut self) -> Option<&mut LogStream> {
+        self.logs.as_mut()
+    }
+
+    /// A reader of the counters, which can go to another task.
+    ///
+    /// # Errors
+    /// [`DatapathError::Map`], when somebody removed the pins.
+    pub fn counters(&self) -> Result<CounterReader, DatapathError> {
+        CounterReader::open(&self.pins)
+    }
+
+    /// Takes everything down: link, maps, pins. The kernel gets every frame again.
+    ///
+    /// # Errors
+    /// [`DatapathError::Pin`].
+    pub fn detach(self) -> Result<(), DatapathError> {
+        self.pins.remove()
+    }
+}
+
+async fn require(netlink: &Netlink, index: IfIndex) -> Result<InterfaceFacts, DatapathError> {
+    let facts = netlink.interface(index).await?;
+    facts.ok_or_else(|| DatapathError::NoSuchInterface(format!("with index {}", index.get())))
+}
+
+fn ethernet_mac(facts: &InterfaceFacts) -> Result<MacAddr, DatapathError> {
+    facts.mac.filter(|_| facts.is_ethernet).ok_or_else(|| DatapathError::NotEthernet {
+        interface: facts.name.clone(),
+        what: facts.link_layer.clone(),
+    })
+}
+
+/// Busy means that somebody attached in between: names them if they still are there.
+async fn explain(netlink: &Netlink, index: IfIndex, error: DatapathError) -> DatapathError {
+    let DatapathError::Attach { source, .. } = &error else { return error };
+    if !matches!(os_error(&**source), Some(libc::EBUSY | libc::EEXIST)) {
+        return error;
+    }
+    match netlink.interface(index).await {
+        Ok(Some(facts)) => xdp::refuse_foreign(&facts, None).err().unwrap_or(error),
+        _ => error,
+    }
+}

@@ -1,0 +1,166 @@
+//! The maps of one interface, typed. Written by the responder only.
+
+use std::fmt;
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+
+use announcer_ebpf::abi::{
+    self, ABI_VERSION, InterfaceConfig, SESSION_LEN, SessionRecord, VipEntry,
+};
+
+use super::{
+    error::DatapathError,
+    plan::{MapImage, MapOp},
+};
+use crate::types::{MacAddr, Session, Vip};
+
+/// The maps that userspace writes.
+pub(crate) struct Maps {
+    vips: HashMap<MapData, [u8; 4], VipEntry>,
+    filter: Array<MapData, u64>,
+    answered: PerCpuArray<MapData, u64>,
+    claimed: Array<MapData, u64>,
+    config: Array<MapData, InterfaceConfig>,
+    session: Array<MapData, SessionRecord>,
+    zeroes: usize,
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+/// A map out of a loaded object.
+pub(crate) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, DatapathError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(DatapathError::Incomplete(name))?;
+    T::try_from(map).map_err(|error| DatapathError::map(name, error))
+}
+
+impl Maps {
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
+        let cpus = nr_cpus().map_err(|(_, error)| {
+            DatapathError::system("reading the number of possible CPUs", error)
+        })?;
+        Ok(Self {
+            vips: take(ebpf, abi::VIPS)?,
+            filter: take(ebpf, abi::VIP_FILTER)?,
+            answered: take(ebpf, abi::VIP_ANSWERED)?,
+            claimed: take(ebpf, abi::VIP_CLAIMED)?,
+            config: take(ebpf, abi::CONFIG)?,
+            session: take(ebpf, abi::SESSION)?,
+            zeroes: usize::try_from(cpus.get()).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// How many VIPs there is room for.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.claimed.len()
+    }
+
+    /// Reads everything that a plan is made from.
+    pub(crate) fn read(&self) -> Result<MapImage, DatapathError> {
+        let mut image = MapImage::default();
+        for entry in self.vips.iter() {
+            let (octets, entry) = entry.map_err(|error| DatapathError::map(abi::VIPS, error))?;
+            // Whatever is no VIP was not written by us; it is left alone.
+            if let Ok(vip) = Vip::new(std::net::Ipv4Addr::from(octets).into()) {
+                image.entries.insert(vip, entry);
+            }
+        }
+        for word in 0..abi::FILTER_WORDS {
+            let bits = self.filter.get(&word, 0);
+            let bits = bits.map_err(|error| DatapathError::map(abi::VIP_FILTER, error))?;
+            if bits != 0 {
+                image.filter.insert(word, bits);
+            }
+        }
+        let record = self.session.get(&0, 0);
+        let record = record.map_err(|error| DatapathError::map(abi::SESSION, error))?;
+        image.session = decode_session(&record);
+        Ok(image)
+    }
+
+    /// Carries out one write.
+    pub(crate) fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
+        match op {
+            MapOp::Put { vip, entry } => self.vips.insert(&vip.octets(), entry, 0),
+            MapOp::Remove { vip } => match self.vips.remove(&vip.octets()) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                other => other,
+            },
+            MapOp::ResetSlot { slot } => {
+                let zeroes = PerCpuValues::try_from(vec![0; self.zeroes])?;
+                self.answered.set(*slot, zeroes, 0)?;
+                self.claimed.set(*slot, &0, 0)
+            }
+            MapOp::SetFilter { word, bits } => self.filter.set(*word, bits, 0),
+            MapOp::SetSession { session } => {
+                self.session.set(0, &encode_session(session.as_ref()), 0)
+            }
+        }
+    }
+
+    pub(crate) fn set_mac(&mut self, mac: MacAddr) -> Result<(), DatapathError> {
+        let config = InterfaceConfig {
+            abi_version: ABI_VERSION,
+            flags: 0,
+            mac: mac.octets(),
+            reserved: [0; 2],
+        };
+        self.config.set(0, &config, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))
+    }
+}
+
+/// A session that is too long is not remembered, as if there were none: the
+/// daemon that adopts the maps then starts a new one.
+fn encode_session(session: Option<&Session>) -> SessionRecord {
+    let mut record = SessionRecord { abi_version: ABI_VERSION, len: 0, text: [0; SESSION_LEN] };
+    let Some(session) = session.map(Session::to_string) else { return record };
+    if let (Some(room), Ok(len)) =
+        (record.text.get_mut(..session.len()), u32::try_from(session.len()))
+    {
+        room.copy_from_slice(session.as_bytes());
+        record.len = len;
+    }
+    record
+}
+
+fn decode_session(record: &SessionRecord) -> Option<Session> {
+    let text = record.text.get(..usize::try_from(record.len).ok()?)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_survives_its_record() {
+        let session = Session::new("8d6f8d43-8ea5-4f0a-b1a7-2f3bfc3a7d16", u32::MAX);
+        assert_eq!(decode_session(&encode_session(Some(&session))), Some(session));
+        assert_eq!(decode_session(&encode_session(None)), None);
+        let long = Session::new("x".repeat(SESSION_LEN), 1);
+        assert_eq!(decode_session(&encode_session(Some(&long))), None);
+    }
+
+    #[test]
+    fn a_damaged_record_holds_no_session() {
+        let whole = encode_session(Some(&Session::new("uid", 3)));
+        let damaged = [
+            SessionRecord { len: u32::MAX, ..whole },
+            SessionRecord { len: 3, ..whole },
+            SessionRecord { text: [0xff; SESSION_LEN], ..whole },
+        ];
+        for record in damaged {
+            assert_eq!(decode_session(&record), None, "{record:?}");
+        }
+    }
+}

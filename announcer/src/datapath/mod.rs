@@ -1,0 +1,143 @@
+//! The kernel side of the announcer: the XDP program, its maps, and how they are
+//! attached, pinned and adopted. Needs Linux 5.15.
+//!
+//! [`Datapath`] is the network namespace with its pins; it opens an [`Interface`]
+//! for each network interface. [`plan`] decides what is written, [`Interface`]
+//! writes it. Nothing but the responder calls [`Interface::write`].
+
+mod adoption;
+mod counters;
+mod error;
+mod ethtool;
+mod events;
+mod hook;
+mod interface;
+mod link;
+mod maps;
+pub mod namespace;
+pub mod netlink;
+mod pins;
+pub mod plan;
+mod xdp;
+
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+pub use announcer_ebpf::abi::Counter;
+pub use counters::{CounterReader, Totals};
+pub use error::DatapathError;
+pub use events::{ClaimStream, LogStream};
+pub use hook::{EffectiveHook, Hook, HookError};
+pub use interface::{Interface, Written};
+pub use pins::DEFAULT_PIN_ROOT;
+pub use xdp::OBJECT;
+
+use self::{namespace::NetnsCookie, netlink::Netlink, pins::PinDir};
+use crate::{types::IfIndex, wire_state::Adopted};
+
+/// How interfaces are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where to attach.
+    pub hook: Hook,
+    /// Room for so many VIPs on each interface, held and silent together. Adopted
+    /// maps keep the room that they have.
+    pub max_vips: NonZeroU32,
+    /// A directory on (or to be on) a BPF file system.
+    pub pin_root: PathBuf,
+    /// Forward what the XDP program logs to tracing (target `announcer::xdp`).
+    /// When off it costs nothing: the verifier removes the code.
+    pub bpf_log: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hook: Hook::Auto,
+            max_vips: NonZeroU32::MIN.saturating_add(announcer_ebpf::abi::DEFAULT_MAX_VIPS - 1),
+            pin_root: DEFAULT_PIN_ROOT.into(),
+            bpf_log: false,
+        }
+    }
+}
+
+/// The data plane of the network namespace that it was opened in.
+#[derive(Debug)]
+pub struct Datapath {
+    options: Options,
+    namespace: NetnsCookie,
+    netlink: Netlink,
+}
+
+impl Datapath {
+    /// Makes sure that there is a BPF file system, and connects to rtnetlink.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DatapathError::NoBpfFs`], [`DatapathError::Unsupported`] before Linux
+    /// 5.14, [`DatapathError::Netlink`].
+    pub fn open(options: Options) -> Result<Self, DatapathError> {
+        let namespace = current_namespace()?;
+        pins::ensure_bpffs(&options.pin_root)?;
+        Ok(Self { options, namespace, netlink: Netlink::connect()? })
+    }
+
+    /// For questions about interfaces.
+    pub const fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Attaches to an interface; or adopts what a former daemon left there, and
+    /// says what that is.
+    ///
+    /// # Errors
+    /// [`DatapathError`]; what was set up until then is taken down again.
+    pub async fn attach(
+        &self,
+        index: IfIndex,
+    ) -> Result<(Interface, Option<Adopted>), DatapathError> {
+        Interface::open(&self.netlink, self.namespace, index, &self.options).await
+    }
+
+    /// Takes down what former daemons left on interfaces other than `keep`, and
+    /// says on which.
+    ///
+    /// # Errors
+    /// [`DatapathError::Pin`].
+    pub fn detach_others(&self, keep: &[IfIndex]) -> Result<Vec<IfIndex>, DatapathError> {
+        detach(&self.options.pin_root, self.namespace, keep)
+    }
+}
+
+/// Takes down whatever daemons left in this network namespace, and says on which
+/// interfaces. The caller holds the [`InstanceLock`](namespace::InstanceLock).
+///
+/// # Errors
+/// [`DatapathError::Pin`].
+pub fn detach_all(pin_root: &Path) -> Result<Vec<IfIndex>, DatapathError> {
+    detach(pin_root, current_namespace()?, &[])
+}
+
+fn detach(
+    pin_root: &Path,
+    namespace: NetnsCookie,
+    keep: &[IfIndex],
+) -> Result<Vec<IfIndex>, DatapathError> {
+    let mut detached = Vec::new();
+    for (index, pins) in PinDir::all(pin_root, namespace)? {
+        if !keep.contains(&index) {
+            pins.remove()?;
+            detached.push(index);
+        }
+    }
+    Ok(detached)
+}
+
+fn current_namespace() -> Result<NetnsCookie, DatapathError> {
+    NetnsCookie::current().map_err(|source| DatapathError::Unsupported {
+        what: "telling network namespaces apart (SO_NETNS_COOKIE)",
+        source: Box::new(source),
+    })
+}

@@ -1,0 +1,300 @@
+//! What the kernel says about network interfaces (rtnetlink, ethtool).
+//!
+//! Questions only; streams of changes can be built on [`Netlink::wait_until`]'s
+//! subscription.
+
+use std::{fmt, io};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use rtnetlink::{
+    Handle, MulticastGroup, RouteMessageBuilder,
+    packet_route::{
+        link::{
+            InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+            XdpAttached,
+        },
+        route::{RouteAttribute, RouteMessage},
+    },
+};
+use tokio::task::JoinHandle;
+
+use super::ethtool;
+use crate::types::{IfIndex, MacAddr};
+
+/// The kernel could not be asked, or its answer not be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// No socket.
+    #[error("no netlink socket could be opened")]
+    Socket(#[from] io::Error),
+    /// An error in answer to a request.
+    #[error("a netlink request failed")]
+    Request(#[from] rtnetlink::Error),
+    /// The subscription ended.
+    #[error("the netlink connection was closed")]
+    Closed,
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachedMode {
+    /// In the driver.
+    Native,
+    /// In the network stack.
+    Generic,
+    /// On the device.
+    Offloaded,
+}
+
+impl AttachedMode {
+    pub(crate) const fn ip_link_keyword(self) -> &'static str {
+        match self {
+            Self::Native => "xdpdrv",
+            Self::Generic => "xdpgeneric",
+            Self::Offloaded => "xdpoffload",
+        }
+    }
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// The kernel's id of the program.
+    pub id: u32,
+    /// Its name, if it could be found out (that takes CAP_SYS_ADMIN).
+    pub name: Option<String>,
+    /// How it is attached.
+    pub mode: AttachedMode,
+}
+
+impl fmt::Display for AttachedProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name} ")?;
+        }
+        let mode = match self.mode {
+            AttachedMode::Native => "native",
+            AttachedMode::Generic => "generic",
+            AttachedMode::Offloaded => "offloaded",
+        };
+        write!(f, "(program id {}, {mode} mode)", self.id)
+    }
+}
+
+/// One interface, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    /// Its index.
+    pub index: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// Its link layer is Ethernet.
+    pub is_ethernet: bool,
+    /// Its link layer, for messages.
+    pub link_layer: String,
+    /// Its MAC; for a bond the bond's.
+    pub mac: Option<MacAddr>,
+    /// Administratively up.
+    pub is_up: bool,
+    /// The link works (IFF_LOWER_UP).
+    pub has_carrier: bool,
+    /// The kind of a virtual interface: `veth`, `bond`, `bridge`…
+    pub kind: Option<String>,
+    /// The driver's name, as ethtool says it.
+    pub driver: Option<String>,
+    /// XDP programs that are attached.
+    pub xdp: Vec<AttachedProgram>,
+}
+
+impl InterfaceFacts {
+    /// Whether the interface is one end of a veth pair.
+    pub fn is_veth(&self) -> bool {
+        self.kind.as_deref() == Some("veth") || self.driver.as_deref() == Some("veth")
+    }
+
+    fn from_message(message: &LinkMessage) -> Option<Self> {
+        let header = &message.header;
+        let mut facts = Self {
+            index: IfIndex::new(header.index)?,
+            name: String::new(),
+            is_ethernet: header.link_layer_type == LinkLayerType::Ether,
+            link_layer: header.link_layer_type.to_string(),
+            mac: None,
+            is_up: header.flags.contains(LinkFlags::Up),
+            has_carrier: header.flags.contains(LinkFlags::LowerUp),
+            kind: None,
+            driver: None,
+            xdp: Vec::new(),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => facts.name.clone_from(name),
+                LinkAttribute::Address(octets) => {
+                    facts.mac = <[u8; 6]>::try_from(&octets[..]).ok().map(MacAddr::new);
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    facts.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(InfoKind::Other(kind)) => Some(kind.clone()),
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Xdp(attributes) => facts.xdp = attached_programs(attributes),
+                _ => {}
+            }
+        }
+        facts.driver = ethtool::driver(&facts.name).ok();
+        Some(facts)
+    }
+}
+
+/// With one program the kernel gives its mode and id, with several an id for each mode.
+fn attached_programs(attributes: &[LinkXdp]) -> Vec<AttachedProgram> {
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(AttachedMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(AttachedMode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(AttachedMode::Offloaded),
+        _ => None,
+    });
+    let mut programs: Vec<AttachedProgram> = Vec::new();
+    for attribute in attributes {
+        let (id, mode) = match (attribute, mode) {
+            (LinkXdp::DrvProgId(id), _) => (*id, AttachedMode::Native),
+            (LinkXdp::SkbProgId(id), _) => (*id, AttachedMode::Generic),
+            (LinkXdp::HwProgId(id), _) => (*id, AttachedMode::Offloaded),
+            (LinkXdp::ProgId(id), Some(mode)) => (*id, mode),
+            _ => continue,
+        };
+        if id != 0 && !programs.iter().any(|program| program.id == id) {
+            programs.push(AttachedProgram { id, name: None, mode });
+        }
+    }
+    programs
+}
+
+/// All interfaces of the network namespace, and which one leads outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Every interface.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// The interface of the IPv4 default route with the lowest metric.
+    pub default_route: Option<IfIndex>,
+}
+
+impl Snapshot {
+    /// The interface with this name.
+    pub fn by_name(&self, name: &str) -> Option<&InterfaceFacts> {
+        self.interfaces.iter().find(|facts| facts.name == name)
+    }
+
+    /// The interface with this index.
+    pub fn by_index(&self, index: IfIndex) -> Option<&InterfaceFacts> {
+        self.interfaces.iter().find(|facts| facts.index == index)
+    }
+}
+
+/// A connection to rtnetlink in the network namespace it was opened in.
+#[derive(Debug)]
+pub struct Netlink {
+    handle: Handle,
+    _connection: Connection,
+}
+
+/// The task that moves messages; ends with its owner.
+#[derive(Debug)]
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Netlink {
+    /// Opens a connection; must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Out of file descriptors, or a seccomp profile that forbids netlink.
+    pub fn connect() -> Result<Self, NetlinkError> {
+        let (connection, handle, _no_events) = rtnetlink::new_connection()?;
+        Ok(Self { handle, _connection: Connection(tokio::spawn(connection)) })
+    }
+
+    /// All interfaces, and the default route's.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Request`].
+    pub async fn snapshot(&self) -> Result<Snapshot, NetlinkError> {
+        snapshot(&self.handle).await
+    }
+
+    /// One interface; `None` if there is none with this index.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Request`].
+    pub async fn interface(&self, index: IfIndex) -> Result<Option<InterfaceFacts>, NetlinkError> {
+        let mut links = std::pin::pin!(self.handle.link().get().match_index(index.get()).execute());
+        match links.try_next().await {
+            Ok(message) => Ok(message.as_ref().and_then(InterfaceFacts::from_message)),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until `probe` finds what it looks for. It sees the present state at
+    /// once, and again after each change of an interface or a route.
+    ///
+    /// # Errors
+    /// [`NetlinkError`]; the caller may try again.
+    pub async fn wait_until<T>(
+        &self,
+        mut probe: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> Result<T, NetlinkError> {
+        // Subscribed first, looked second: nothing that comes between is missed.
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Route];
+        let (connection, handle, mut events) = rtnetlink::new_multicast_connection(&groups)?;
+        let _connection = Connection(tokio::spawn(connection));
+        loop {
+            if let Some(found) = probe(&snapshot(&handle).await?) {
+                return Ok(found);
+            }
+            events.next().await.ok_or(NetlinkError::Closed)?;
+            // What else has come is seen by the same look.
+            while events.try_recv().is_ok() {}
+        }
+    }
+}
+
+async fn snapshot(handle: &Handle) -> Result<Snapshot, NetlinkError> {
+    let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+    let ipv4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+    let routes: Vec<RouteMessage> = handle.route().get(ipv4).execute().try_collect().await?;
+    Ok(Snapshot {
+        interfaces: links.iter().filter_map(InterfaceFacts::from_message).collect(),
+        default_route: default_route(&routes),
+    })
+}
+
+fn default_route(routes: &[RouteMessage]) -> Option<IfIndex> {
+    let is_default = |route: &&RouteMessage| {
+        route.header.destination_prefix_length == 0
+            && u32::from(route.header.table) == u32::from(libc::RT_TABLE_MAIN)
+    };
+    let metric = |route: &RouteMessage| {
+        route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Priority(metric) => Some(*metric),
+            _ => None,
+        })
+    };
+    let outgoing = |route: &RouteMessage| {
+        route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => IfIndex::new(*index),
+            RouteAttribute::MultiPath(hops) => IfIndex::new(hops.first()?.interface_index),
+            _ => None,
+        })
+    };
+    let best = routes.iter().filter(is_default).min_by_key(|route| metric(route).unwrap_or(0))?;
+    outgoing(best)
+}

@@ -1,0 +1,222 @@
+//! The only writer of the BPF maps and the only sender of gratuitous ARP.
+//!
+//! It follows the desired [`WireState`]: maps first, then frames, so that whoever
+//! hears an announcement gets an answer. What to write is decided by
+//! [`datapath::plan`](crate::datapath::plan), what to announce by `announcing`;
+//! here is the loop and the I/O.
+
+mod announcing;
+mod port;
+
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use self::port::Port;
+use crate::{
+    announce::Pacing,
+    datapath::{DatapathError, EffectiveHook, Interface},
+    types::{BootTime, IfIndex, MacAddr},
+    wire_state::{ForeignClaim, WireState},
+};
+
+/// After a write that failed, the next attempt; a new state comes sooner.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What becomes of the data plane when the desired state ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// Programs, maps and pins are removed.
+    #[default]
+    Detach,
+    /// Everything stays pinned for the next daemon; each VIP ends with its time.
+    LeavePinned,
+}
+
+/// What the responder does, for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponderStatus {
+    /// One for each interface, in the order in which they were given.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Desired states that were written. A state that is replaced before its turn
+    /// is never written.
+    pub states_followed: u64,
+    /// Foreign claims that nobody fetched in time.
+    pub claims_dropped: u64,
+}
+
+/// One interface of [`ResponderStatus`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: IfIndex,
+    /// The MAC that it answers with.
+    pub mac: MacAddr,
+    /// The hook in use.
+    pub hook: EffectiveHook,
+    /// VIPs in the maps that are held.
+    pub held: usize,
+    /// VIPs in the maps that are silent.
+    pub silent: usize,
+    /// VIPs that the maps have no room for: the kernel gets their frames.
+    pub unplaced: usize,
+    /// Gratuitous ARP frames sent, both forms counted.
+    pub gratuitous_sent: u64,
+    /// Rounds of gratuitous ARP that could not be sent.
+    pub gratuitous_failed: u64,
+    /// Map writes that failed; each is tried again.
+    pub write_failures: u64,
+}
+
+/// The task that makes the wire follow the desired state.
+#[derive(Debug)]
+pub struct Responder {
+    ports: Vec<Port>,
+    states: watch::Receiver<Option<Arc<WireState>>>,
+    claims: mpsc::Sender<ForeignClaim>,
+    states_followed: u64,
+    claims_dropped: u64,
+    status: watch::Sender<ResponderStatus>,
+    on_stop: OnStop,
+}
+
+impl Responder {
+    /// Takes over the interfaces.
+    ///
+    /// While `states` says `None`, adopted VIPs stay as they are. The first state
+    /// replaces them; those that stay answered are announced again, as nobody
+    /// knows how far their former announcements got.
+    ///
+    /// `claims` should have room for a second's worth. When it is full the newest
+    /// claim is dropped and counted: a station that means its claim repeats it,
+    /// and a full queue already tells of trouble.
+    ///
+    /// # Errors
+    /// No packet socket (CAP_NET_RAW), or the interface is gone.
+    pub fn new(
+        interfaces: Vec<Interface>,
+        pacing: Pacing,
+        states: watch::Receiver<Option<Arc<WireState>>>,
+        claims: mpsc::Sender<ForeignClaim>,
+        on_stop: OnStop,
+    ) -> io::Result<(Self, watch::Receiver<ResponderStatus>)> {
+        let ports = interfaces
+            .into_iter()
+            .map(|interface| Port::new(interface, pacing))
+            .collect::<io::Result<Vec<_>>>()?;
+        let (status, status_receiver) = watch::channel(ResponderStatus::default());
+        let responder =
+            Self { ports, states, claims, states_followed: 0, claims_dropped: 0, status, on_stop };
+        responder.publish();
+        Ok((responder, status_receiver))
+    }
+
+    /// Runs until the sender of `states` is dropped, then stops as [`OnStop`] says.
+    ///
+    /// Cancelled (dropped) instead, it leaves everything pinned.
+    ///
+    /// # Errors
+    /// The first error of taking the interfaces down; all of them are tried.
+    pub async fn run(mut self) -> Result<(), DatapathError> {
+        let mut retry_at = self.follow();
+        loop {
+            self.publish();
+            let deadline = self.next_deadline().into_iter().chain(retry_at).min();
+            tokio::select! {
+                // A new state first: it may withdraw.
+                biased;
+                changed = self.states.changed() => match changed {
+                    Ok(()) => retry_at = self.follow(),
+                    Err(_) => break,
+                },
+                () = sleep_until(deadline) => {
+                    let now = BootTime::now();
+                    if retry_at.is_some_and(|at| at <= now) {
+                        retry_at = self.follow();
+                    }
+                    self.announce();
+                },
+                claim = next_claim(&mut self.ports) => self.forward(claim),
+            }
+        }
+        self.stop()
+    }
+
+    /// Writes the newest state, then announces what is newly answered. Says when
+    /// to try again, if not everything could be written.
+    fn follow(&mut self) -> Option<BootTime> {
+        let state = self.states.borrow_and_update().clone()?;
+        // Every interface is written before the first frame goes out: a
+        // withdrawal does not wait for announcements.
+        let mut complete = true;
+        for port in &mut self.ports {
+            complete &= port.write(&state);
+        }
+        self.announce();
+        self.states_followed += 1;
+        (!complete).then(|| BootTime::now() + RETRY)
+    }
+
+    fn announce(&mut self) {
+        for port in &mut self.ports {
+            port.announce();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<BootTime> {
+        self.ports.iter().filter_map(Port::next_deadline).min()
+    }
+
+    fn forward(&mut self, claim: ForeignClaim) {
+        if self.claims.try_send(claim).is_err() {
+            self.claims_dropped += 1;
+        }
+    }
+
+    fn publish(&self) {
+        let status = ResponderStatus {
+            interfaces: self.ports.iter().map(Port::status).collect(),
+            states_followed: self.states_followed,
+            claims_dropped: self.claims_dropped,
+        };
+        self.status.send_if_modified(|current| {
+            let modified = *current != status;
+            *current = status;
+            modified
+        });
+    }
+
+    fn stop(self) -> Result<(), DatapathError> {
+        let mut result = Ok(());
+        if self.on_stop == OnStop::Detach {
+            for port in self.ports {
+                // `and` evaluates its argument in any case: all are detached.
+                result = result.and(port.detach());
+            }
+        }
+        result
+    }
+}
+
+async fn sleep_until(deadline: Option<BootTime>) {
+    match deadline {
+        Some(at) => tokio::time::sleep(at.since(BootTime::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next claim on any interface; cancel-safe, as a claim is taken out of its
+/// ring buffer only when it is returned.
+async fn next_claim(ports: &mut [Port]) -> ForeignClaim {
+    poll_fn(|cx| {
+        for port in ports.iter_mut() {
+            if let Poll::Ready(claim) = port.poll_claim(cx) {
+                return Poll::Ready(claim);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

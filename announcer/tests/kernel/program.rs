@@ -1,0 +1,203 @@
+//! The loaded program does what the library says: the same frames, the same verdicts.
+
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+
+use announcer::{datapath::OBJECT, types::BootTime};
+use announcer_ebpf::{
+    Env, Verdict,
+    abi::{
+        self, ClaimBudget, ClaimRecord, Counter, HELD, InterfaceConfig, SILENT, VipEntry,
+        filter_bit,
+    },
+    verdict,
+};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, PerCpuArray},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use proptest::{
+    prelude::{Strategy, any, prop},
+    strategy::ValueTree as _,
+    test_runner::TestRunner,
+};
+
+use crate::segment::{OURS, arp};
+
+const VIPS: [([u8; 4], u32); 3] =
+    [([192, 0, 2, 10], HELD), ([192, 0, 2, 11], SILENT), ([192, 0, 2, 12], HELD)];
+const EXPIRED: [u8; 4] = [192, 0, 2, 12];
+const ADDRESSES: [[u8; 4]; 7] = [
+    [192, 0, 2, 10],
+    [192, 0, 2, 11],
+    [192, 0, 2, 12],
+    [192, 0, 2, 99],
+    [10, 9, 2, 10], // The filter takes it for the first.
+    [192, 0, 2, 2],
+    [0, 0, 0, 0],
+];
+
+fn entry(address: [u8; 4], flags: u32, slot: u32) -> VipEntry {
+    let hour = BootTime::now() + Duration::from_secs(3600);
+    let until = if address == EXPIRED || flags == SILENT { BootTime::ZERO } else { hour };
+    VipEntry { valid_until_ns: until.as_nanos(), slot, flags }
+}
+
+/// The maps as the program has them, on the host.
+struct Host {
+    vips: BTreeMap<[u8; 4], VipEntry>,
+    counters: RefCell<BTreeMap<Counter, u64>>,
+    claimed: RefCell<BTreeMap<u32, u64>>,
+}
+
+impl Env for Host {
+    fn maybe_vip(&self, address: [u8; 4]) -> bool {
+        self.vips.keys().any(|vip| filter_bit(*vip) == filter_bit(address))
+    }
+
+    fn vip(&self, address: [u8; 4]) -> Option<VipEntry> {
+        self.vips.get(&address).copied()
+    }
+
+    fn config(&self) -> Option<InterfaceConfig> {
+        Some(InterfaceConfig { mac: OURS, ..InterfaceConfig::default() })
+    }
+
+    fn boot_time(&self) -> u64 {
+        BootTime::now().as_nanos()
+    }
+
+    fn count(&self, counter: Counter) {
+        // Which claims the rate limit lets through depends on the time.
+        if !matches!(counter, Counter::ClaimReported | Counter::ClaimLimited | Counter::ClaimLost) {
+            *self.counters.borrow_mut().entry(counter).or_default() += 1;
+        }
+    }
+
+    fn count_answered(&self, _: u32) {}
+
+    fn claim_allowed(&self, slot: u32, now: u64) -> bool {
+        let mut claimed = self.claimed.borrow_mut();
+        abi::claim_allowed(claimed.entry(slot).or_default(), &mut ClaimBudget::default(), now)
+    }
+
+    fn report(&self, _: ClaimRecord) -> bool {
+        true
+    }
+}
+
+fn map<'a, T: TryFrom<&'a mut Map, Error = aya::maps::MapError>>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> T {
+    let map = ebpf.map_mut(name).unwrap_or_else(|| panic!("no map {name}"));
+    map.try_into().unwrap_or_else(|error| panic!("map {name}: {error}"))
+}
+
+fn load() -> (Ebpf, Host) {
+    let mut ebpf = EbpfLoader::new()
+        .override_global("AYA_LOG_LEVEL", &0_u8, true)
+        .load(OBJECT)
+        .expect("the object loads");
+    let mut vips = BTreeMap::new();
+    let mut filter = BTreeMap::new();
+    for (slot, (address, flags)) in (0..).zip(VIPS) {
+        vips.insert(address, entry(address, flags, slot));
+        let (word, bit) = filter_bit(address);
+        *filter.entry(word).or_insert(0) |= bit;
+    }
+    for (address, entry) in &vips {
+        map::<HashMap<_, _, _>>(&mut ebpf, abi::VIPS).insert(address, entry, 0).expect("inserted");
+    }
+    for (word, bits) in filter {
+        map::<Array<_, u64>>(&mut ebpf, abi::VIP_FILTER).set(word, &bits, 0).expect("set");
+    }
+    let config = InterfaceConfig { mac: OURS, ..InterfaceConfig::default() };
+    map::<Array<_, _>>(&mut ebpf, abi::CONFIG).set(0, &config, 0).expect("set");
+    program(&mut ebpf, abi::PROGRAM).load().expect("the verifier accepts it");
+    let host = Host { vips, counters: RefCell::default(), claimed: RefCell::default() };
+    (ebpf, host)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
+    program.try_into().expect("an XDP program")
+}
+
+/// What XDP does with a frame: its action, and the frame afterwards.
+fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
+    let mut out = vec![0; frame.len() + 64];
+    let options =
+        TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+    let result = program.test_run(options).expect("a test run");
+    out.truncate(usize::try_from(result.data_size_out).expect("a length"));
+    (result.return_value, out)
+}
+
+/// A frame that the program has to think about, with some octets wrong.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let tag = prop::sample::select(vec![[0x81, 0, 0xe0, 0], [0x88, 0xa8, 0, 0], [0x81, 0, 0, 5]]);
+    let address = || prop::sample::select(ADDRESSES.to_vec());
+    let operation = prop::sample::select(vec![1_u8, 1, 1, 2, 3]);
+    let wrong = prop::collection::vec((0_usize..54, any::<u8>()), 0..3);
+    let shape = (operation, address(), address(), prop::collection::vec(tag, 0..3));
+    (shape, wrong, 14_usize..120, any::<bool>()).prop_map(|(shape, wrong, len, whole)| {
+        let (operation, sender, target, tags) = shape;
+        let mut frame = arp(operation, sender, target);
+        frame.splice(12..12, tags.concat());
+        for (at, octet) in wrong {
+            frame[at] = octet;
+        }
+        if !whole {
+            frame.resize(len, 0x5a);
+        }
+        frame
+    })
+}
+
+#[test]
+fn the_loaded_program_agrees_with_the_library() {
+    let (mut ebpf, host) = load();
+    let mut runner = TestRunner::deterministic();
+    let strategy = frames();
+    let mut seen = BTreeMap::new();
+    for _ in 0..8000 {
+        let frame = strategy.new_tree(&mut runner).expect("a frame").current();
+        let mut expected = frame.clone();
+        let action = verdict(&mut expected[..], &host) as u32;
+        let result = run(program(&mut ebpf, abi::PROGRAM), &frame);
+        assert_eq!(result, (action, expected), "{frame:02x?}");
+        *seen.entry(action).or_insert(0_u32) += 1;
+    }
+    for verdict in [Verdict::Drop, Verdict::Pass, Verdict::Transmit] {
+        assert!(seen[&(verdict as u32)] > 100, "the frames are too much alike: {seen:?}");
+    }
+    let counters: PerCpuArray<_, u64> = map(&mut ebpf, abi::COUNTERS);
+    for (counter, expected) in host.counters.into_inner() {
+        let values = counters.get(&(counter as u32), 0).expect("readable");
+        assert_eq!(values.iter().sum::<u64>(), expected, "{}", counter.name());
+    }
+}
+
+#[test]
+fn every_length_agrees() {
+    let (mut ebpf, host) = load();
+    let mut whole = arp(1, [192, 0, 2, 2], [192, 0, 2, 10]);
+    whole.resize(1500, 0xa5);
+    for len in (14..128).chain([1500]) {
+        let mut expected = whole[..len].to_vec();
+        let action = verdict(&mut expected[..], &host) as u32;
+        assert_eq!(action == Verdict::Transmit as u32, len >= 42);
+        let result = run(program(&mut ebpf, abi::PROGRAM), &whole[..len]);
+        assert_eq!(result, (action, expected), "{len} octets");
+    }
+}
+
+#[test]
+fn the_empty_program_passes_everything() {
+    let mut ebpf = Ebpf::load(OBJECT).expect("the object loads");
+    let program = program(&mut ebpf, abi::EMPTY_PROGRAM);
+    program.load().expect("the verifier accepts it");
+    let frame = arp(1, [192, 0, 2, 2], [192, 0, 2, 10]);
+    assert_eq!(run(program, &frame), (Verdict::Pass as u32, frame));
+}

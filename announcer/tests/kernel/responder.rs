@@ -1,0 +1,177 @@
+//! The responder as the rest of the daemon sees it: a state goes in, maps and
+//! frames follow.
+
+use std::{sync::Arc, time::Duration};
+
+use announcer::{
+    announce::Pacing,
+    datapath::{Interface, Options},
+    responder::{OnStop, Responder, ResponderStatus},
+    types::{BootTime, MacAddr, Vip},
+    wire_state::{ForeignClaim, WireEntry, WireState},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::segment::{ASKER, OURS, Segment, arp, in_segment, vip};
+
+/// A responder that runs, and what it is connected to.
+struct Running {
+    states: watch::Sender<Option<Arc<WireState>>>,
+    status: watch::Receiver<ResponderStatus>,
+    claims: mpsc::Receiver<ForeignClaim>,
+    task: JoinHandle<Result<(), announcer::datapath::DatapathError>>,
+}
+
+impl Running {
+    async fn start(segment: &Segment, on_stop: OnStop) -> Self {
+        let datapath = segment.datapath(Options::default());
+        let (interface, _) = datapath.attach(segment.dut).await.expect("attached");
+        Self::with(interface, on_stop)
+    }
+
+    fn with(interface: Interface, on_stop: OnStop) -> Self {
+        let (states, receiver) = watch::channel(None);
+        let (sender, claims) = mpsc::channel(1);
+        let pacing = Pacing::default();
+        let (responder, status) =
+            Responder::new(vec![interface], pacing, receiver, sender, on_stop).expect("root");
+        Self { states, status, claims, task: tokio::spawn(responder.run()) }
+    }
+
+    async fn follow(&mut self, vips: &[(Vip, WireEntry)]) {
+        let state = WireState { vips: vips.iter().copied().collect(), session: None };
+        let before = self.status.borrow().states_followed;
+        self.states.send_replace(Some(Arc::new(state)));
+        let followed = self.status.wait_for(|status| status.states_followed > before);
+        followed.await.expect("the responder runs");
+    }
+
+    async fn stop(self) {
+        drop(self.states);
+        self.task.await.expect("no panic").expect("stopped");
+    }
+}
+
+fn for_a_minute() -> WireEntry {
+    WireEntry::Answer { until: BootTime::now() + Duration::from_secs(60) }
+}
+
+/// The operation, sender and target of a gratuitous frame by us.
+#[track_caller]
+fn gratuitous(frame: &[u8]) -> (u8, Vip) {
+    assert_eq!(frame[..6], [0xff; 6]);
+    assert_eq!((&frame[6..12], &frame[22..28]), (&OURS[..], &OURS[..]));
+    assert_eq!(frame[28..32], frame[38..42]);
+    let address: [u8; 4] = frame[28..32].try_into().expect("four octets");
+    (frame[21], Vip::new(address.into()).expect("a unicast address"))
+}
+
+#[test]
+fn a_takeover_is_answered_and_announced_in_both_forms() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        running.follow(&[(vip(10), for_a_minute()), (vip(11), WireEntry::Silent)]).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
+        assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
+        assert_eq!(segment.wire.first_answer(&[vip(11), vip(10)]).1, vip(10));
+        let status = running.status.borrow().clone();
+        assert_eq!(status.interfaces[0].gratuitous_sent, 2);
+        assert_eq!(status.interfaces[0].mac, MacAddr::new(OURS));
+
+        // A renewal says nothing; the next takeover does.
+        running.follow(&[(vip(10), for_a_minute()), (vip(11), for_a_minute())]).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(11)));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn five_rounds_are_sent_and_none_after_a_withdrawal() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        running.follow(&[(vip(10), for_a_minute())]).await;
+        let mut status = running.status.clone();
+        let all = status.wait_for(|status| status.interfaces[0].gratuitous_sent == 10);
+        all.await.expect("the responder runs");
+        running.follow(&[(vip(11), for_a_minute())]).await;
+        running.follow(&[(vip(11), WireEntry::Silent)]).await;
+        running.follow(&[(vip(12), for_a_minute())]).await;
+        let of_12 = status.wait_for(|status| status.interfaces[0].gratuitous_sent == 16);
+        of_12.await.expect("the responder runs");
+        running.stop().await;
+        let seen: Vec<_> = (0..16).map(|_| gratuitous(&segment.wire.receive())).collect();
+        let rounds = |vip| [(1, vip), (2, vip)];
+        let expected =
+            [vec![rounds(vip(10)); 5], vec![rounds(vip(11)), rounds(vip(12)), rounds(vip(12))]];
+        assert_eq!(seen, expected.concat().concat());
+    });
+}
+
+#[test]
+fn what_is_over_before_it_is_written_is_not_announced() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        running.follow(&[(vip(10), WireEntry::Answer { until: BootTime::now() })]).await;
+        running.follow(&[(vip(11), for_a_minute())]).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(11)));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn adopted_vips_stay_until_the_first_state() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::LeavePinned).await;
+        running.follow(&[(vip(10), for_a_minute()), (vip(11), for_a_minute())]).await;
+        running.stop().await;
+        for _ in 0..4 {
+            gratuitous(&segment.wire.receive());
+        }
+        assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10), "nobody runs");
+
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        let mut undecided = running.status.clone();
+        undecided.wait_for(|status| status.interfaces[0].held == 2).await.expect("it runs");
+        assert_eq!(segment.wire.first_answer(&[vip(11)]).1, vip(11), "nothing is decided");
+        running.follow(&[(vip(11), for_a_minute())]).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(11)));
+        assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(11)));
+        assert_eq!(segment.wire.first_answer(&[vip(10), vip(11)]).1, vip(11));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn the_end_of_the_states_ends_the_data_plane() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        running.follow(&[(vip(10), for_a_minute())]).await;
+        running.stop().await;
+        let datapath = segment.datapath(Options::default());
+        let facts = datapath.netlink().interface(segment.dut).await.expect("an answer");
+        assert_eq!(facts.expect("it exists").xdp, []);
+        let (_, adopted) = datapath.attach(segment.dut).await.expect("attached");
+        assert_eq!(adopted, None);
+    });
+}
+
+#[test]
+fn claims_are_forwarded_and_dropped_when_nobody_fetches_them() {
+    in_segment(async |segment| {
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        let vips = [10, 11, 12].map(vip);
+        running.follow(&vips.map(|vip| (vip, WireEntry::Silent))).await;
+        for vip in vips {
+            segment.wire.send(&arp(2, vip.octets(), [192, 0, 2, 3]));
+        }
+        // There is room for one.
+        let dropped = running.status.wait_for(|status| status.claims_dropped == 2);
+        dropped.await.expect("the responder runs");
+        let claim = running.claims.recv().await.expect("the responder runs");
+        assert_eq!((claim.vip, claim.mac), (vip(10), MacAddr::new(ASKER)));
+        running.stop().await;
+    });
+}
