@@ -1,0 +1,138 @@
+//! The command line: typed flags, each with an environment twin.
+
+use std::{net::IpAddr, num::NonZeroU32, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::InterfacePattern, datapath::Hook, intent::selector::LabelSelector,
+    ownership::heartbeat::OnApiLoss, types::NodeName,
+};
+
+/// Layer-2 announcement of Kubernetes service addresses.
+///
+/// Answers ARP for the virtual IPs that this node holds, from an XDP program on
+/// its uplink; decides by Kubernetes Leases which node holds which.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
+    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program).")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to write the log (to standard error).
+    #[arg(long, global = true, env = "ANNOUNCER_LOG_FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+    /// What to log: a level, or directives like `announcer::ownership=debug,info`.
+    #[arg(
+        long,
+        global = true,
+        env = "ANNOUNCER_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: attach, take part in the ownership of VIPs, answer.
+    Run(Box<RunArgs>),
+    /// Remove what a killed daemon left attached and pinned in this network namespace.
+    Detach,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `announcer run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Interface to answer on, by name or as /regular expression/; may be given
+    /// several times. Default: the interface of the default route.
+    #[arg(long, env = "ANNOUNCER_INTERFACE", value_delimiter = ',', value_name = "NAME|/REGEX/")]
+    pub interface: Vec<InterfacePattern>,
+    /// Where to attach the program: auto takes native XDP where the driver really
+    /// has it, else generic XDP.
+    #[arg(
+        long,
+        env = "ANNOUNCER_HOOK",
+        default_value_t,
+        value_name = "auto|xdp-native|xdp-generic"
+    )]
+    pub hook: Hook,
+    /// Room for so many VIPs on each interface, held here or elsewhere.
+    #[arg(long, env = "ANNOUNCER_MAX_VIPS", default_value = "8192", value_name = "N")]
+    pub max_vips: NonZeroU32,
+    /// Let the XDP program log rare events to target `announcer::xdp`.
+    #[arg(long, env = "ANNOUNCER_BPF_LOG")]
+    pub bpf_log: bool,
+    /// Answer for this address without Kubernetes; may be given several times.
+    #[arg(long, env = "ANNOUNCER_STATIC_VIP", value_delimiter = ',', value_name = "IP")]
+    pub static_vip: Vec<IpAddr>,
+    /// How long a silent node stays in possession of its VIPs.
+    #[arg(long, env = "ANNOUNCER_LEASE_DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub lease_duration: std::time::Duration,
+    /// How often this node renews its lease.
+    #[arg(long, env = "ANNOUNCER_RENEW_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub renew_interval: std::time::Duration,
+    /// Flags that need a cluster.
+    #[command(flatten, next_help_heading = "Kubernetes")]
+    pub cluster: ClusterArgs,
+}
+
+/// Flags of `announcer run` that need a cluster.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// Announce LoadBalancer Services with these labels.
+    #[arg(
+        long,
+        env = "ANNOUNCER_SERVICE_SELECTOR",
+        default_value = "l2announcer.io/announce=true",
+        value_name = "SELECTOR"
+    )]
+    pub service_selector: LabelSelector,
+    /// spec.loadBalancerClass that is ours; Services of another class are ignored.
+    #[arg(
+        long,
+        env = "ANNOUNCER_LOAD_BALANCER_CLASS",
+        default_value = "l2announcer.io/l2",
+        value_name = "CLASS"
+    )]
+    pub load_balancer_class: String,
+    /// Ignore Services that have no class.
+    #[arg(long, env = "ANNOUNCER_REQUIRE_CLASS")]
+    pub require_class: bool,
+    /// Announce spec.externalIPs besides the load-balancer addresses.
+    #[arg(long, env = "ANNOUNCER_EXTERNAL_IPS")]
+    pub external_ips: bool,
+    /// Credentials; default: those of the pod, then $KUBECONFIG, then ~/.kube/config.
+    #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the Leases.
+    #[arg(
+        long,
+        env = "ANNOUNCER_NAMESPACE",
+        default_value = "announcer-system",
+        value_name = "NAME"
+    )]
+    pub namespace: String,
+    /// This node's name in the cluster; default: the host name.
+    #[arg(long, env = "ANNOUNCER_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<NodeName>,
+    /// When the API server does not answer: hold keeps answering while no rival
+    /// announces the VIP; withdraw stops when the lease runs out.
+    #[arg(long, env = "ANNOUNCER_ON_API_LOSS", default_value = "hold")]
+    pub on_api_loss: OnApiLoss,
+    /// How long an offered VIP waits for a successor at shutdown.
+    #[arg(long, env = "ANNOUNCER_HANDOVER_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub handover_timeout: std::time::Duration,
+}

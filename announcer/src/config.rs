@@ -1,0 +1,262 @@
+//! The settings, validated once.
+
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
+
+use regex::Regex;
+
+use crate::{
+    cli::{ClusterArgs, RunArgs},
+    datapath::{self, Hook},
+    intent::index::Selection,
+    ownership::{
+        heartbeat::OnApiLoss,
+        timing::{Timing, TimingError},
+    },
+    types::{NodeName, NodeNameError, Vip, VipError},
+};
+
+/// Everything that `announcer run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which interfaces; empty for the default route's.
+    pub interfaces: Vec<InterfacePattern>,
+    /// How they are opened.
+    pub datapath: datapath::Options,
+    /// The clocks.
+    pub timing: Timing,
+    /// Where the VIPs come from.
+    pub source: Source,
+}
+
+/// Where the VIPs come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The command line: all of them are this machine's, always.
+    Static(BTreeSet<Vip>),
+    /// Services and Leases.
+    Cluster(Box<Cluster>),
+}
+
+/// Settings for a cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Which Services.
+    pub selection: Selection,
+    /// Credentials, if not those of the surroundings.
+    pub kubeconfig: Option<PathBuf>,
+    /// Of the Leases.
+    pub namespace: String,
+    /// This node.
+    pub node: NodeName,
+    /// When the API server does not answer.
+    pub on_api_loss: OnApiLoss,
+    /// How long offers stand.
+    pub handover_timeout: Duration,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A static VIP that cannot be one.
+    #[error("--static-vip: {0}")]
+    StaticVip(#[from] VipError),
+    /// Timings that cannot work together.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// The host name is no node name.
+    #[error("the host name cannot be the node name: {0}; give --node-name")]
+    HostName(#[source] NodeNameError),
+    /// The host name cannot be read.
+    #[error("the host name cannot be read; give --node-name")]
+    NoHostName(#[source] std::io::Error),
+}
+
+impl Config {
+    /// Checks the flags against each other.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what to do.
+    pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
+        // Exhaustive, so that a new flag cannot be forgotten.
+        let RunArgs {
+            interface,
+            hook,
+            max_vips,
+            bpf_log,
+            static_vip,
+            lease_duration,
+            renew_interval,
+            cluster,
+        } = args;
+        let timing = Timing::new(lease_duration, renew_interval)?;
+        let source = if static_vip.is_empty() {
+            Source::Cluster(Box::new(cluster_config(cluster)?))
+        } else {
+            Source::Static(static_vip.into_iter().map(Vip::new).collect::<Result<_, _>>()?)
+        };
+        let hook: Hook = hook;
+        let datapath =
+            datapath::Options { hook, max_vips, bpf_log, ..datapath::Options::default() };
+        Ok(Self { interfaces: interface, datapath, timing, source })
+    }
+}
+
+fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
+    let ClusterArgs {
+        service_selector,
+        load_balancer_class,
+        require_class,
+        external_ips,
+        kubeconfig,
+        namespace,
+        node_name,
+        on_api_loss,
+        handover_timeout,
+    } = args;
+    let node = match node_name {
+        Some(node) => node,
+        None => host_name()?,
+    };
+    Ok(Cluster {
+        selection: Selection {
+            services: service_selector,
+            class: load_balancer_class,
+            classless: !require_class,
+            external_ips,
+        },
+        kubeconfig,
+        namespace,
+        node,
+        on_api_loss,
+        handover_timeout,
+    })
+}
+
+/// As the kubelet does: the host name in lower case.
+fn host_name() -> Result<NodeName, ConfigError> {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(ConfigError::NoHostName)?;
+    name.trim().to_lowercase().parse().map_err(ConfigError::HostName)
+}
+
+/// An interface by name, or all whose names match a regular expression.
+#[derive(Clone, Debug)]
+pub enum InterfacePattern {
+    /// This one; waited for if it does not exist yet.
+    Name(String),
+    /// Every one that matches; at least one is waited for.
+    Regex(Regex),
+}
+
+impl InterfacePattern {
+    /// Whether an interface of this name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Name(wanted) => wanted == name,
+            Self::Regex(regex) => regex.is_match(name),
+        }
+    }
+}
+
+impl std::fmt::Display for InterfacePattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Regex(regex) => write!(f, "/{regex}/"),
+        }
+    }
+}
+
+/// Not an interface name and not a regular expression.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfacePatternError {
+    /// The kernel would not take it.
+    #[error(
+        "{0:?} is not an interface name: 1 to 15 characters without blanks, '/' and ':' (a regular expression stands between slashes, like /ens.*/)"
+    )]
+    Name(String),
+    /// Between slashes, but no regular expression.
+    #[error(transparent)]
+    Regex(#[from] regex::Error),
+}
+
+impl FromStr for InterfacePattern {
+    type Err = InterfacePatternError;
+
+    fn from_str(s: &str) -> Result<Self, InterfacePatternError> {
+        let inner = s.strip_prefix('/').and_then(|s| s.strip_suffix('/'));
+        if let Some(expression) = inner {
+            // Anchored: `/eth/` must not mean every name with `eth` in it.
+            return Ok(Self::Regex(Regex::new(&format!("^(?:{expression})$"))?));
+        }
+        // dev_valid_name() of the kernel.
+        let fits = (1..=15).contains(&s.len()) && s != "." && s != "..";
+        if fits && !s.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
+            Ok(Self::Name(s.to_owned()))
+        } else {
+            Err(InterfacePatternError::Name(s.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn config(flags: &[&str]) -> Result<Config, String> {
+        let named: &[_] = if flags.contains(&"--node-name") { &[] } else { &["--node-name", "n"] };
+        let words = ["announcer", "run"].iter().chain(named).chain(flags);
+        let cli = Cli::try_parse_from(words).map_err(|e| e.to_string())?;
+        let Command::Run(args) = cli.command else { return Err("not run".to_owned()) };
+        Config::new(*args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_a_cluster_at_3_and_1_seconds() {
+        let config = config(&[]).expect("the defaults work");
+        assert!(config.interfaces.is_empty());
+        assert_eq!(config.timing.lease_duration(), Duration::from_secs(3));
+        assert_eq!(config.timing.renew_interval(), Duration::from_secs(1));
+        assert!(matches!(config.source, Source::Cluster(c) if c.on_api_loss == OnApiLoss::Hold));
+    }
+
+    #[test]
+    fn static_vips_need_no_cluster() {
+        let flags = ["--static-vip", "192.0.2.10,192.0.2.11", "--static-vip", "192.0.2.12"];
+        let Source::Static(vips) = config(&flags).expect("valid").source else {
+            unreachable!("static VIPs were given")
+        };
+        assert_eq!(vips.len(), 3);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (flags, names) in [
+            (&["--static-vip", "2001:db8::1"][..], "2001:db8::1"),
+            (&["--static-vip", "224.0.0.1"], "multicast"),
+            (&["--static-vip", "web"], "web"),
+            (&["--lease-duration", "1s", "--renew-interval", "1s"], "at most 400ms"),
+            (&["--lease-duration", "soon"], "soon"),
+            (&["--interface", "/ens(/"], "ens("),
+            (&["--interface", "a/b"], "a/b"),
+            (&["--hook", "tc"], "tc"),
+            (&["--service-selector", "a b"], "a b"),
+            (&["--node-name", "Node_1"], "Node_1"),
+        ] {
+            let error = config(flags).expect_err(names);
+            assert!(error.contains(names), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let pattern: InterfacePattern = "/ens[0-9]+/".parse().expect("a pattern");
+        assert!(pattern.matches("ens18"));
+        assert!(!pattern.matches("ens18.100"));
+        assert!(!pattern.matches("xens18"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Label selectors as people type them on a command line.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use kube::core::{Expression, Selector, SelectorExt};
+
+/// A parsed label selector, in kubectl's syntax: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelSelector(Selector);
+
+/// Why a label selector cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{term:?} is not a label requirement: {why}; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
+)]
+pub struct SelectorError {
+    term: String,
+    why: &'static str,
+}
+
+impl LabelSelector {
+    /// Whether the labels satisfy every requirement.
+    pub fn matches(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+        self.0.matches(labels)
+    }
+}
+
+impl std::fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for LabelSelector {
+    type Err = SelectorError;
+
+    fn from_str(s: &str) -> Result<Self, SelectorError> {
+        terms(s).into_iter().map(requirement).collect::<Result<Selector, _>>().map(Self)
+    }
+}
+
+/// Splits at commas outside parentheses; an empty text selects everything.
+fn terms(s: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut out) = (0_u32, 0, Vec::new());
+    for (at, c) in s.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                out.push(&s[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !s.trim().is_empty() {
+        out.push(&s[start..]);
+    }
+    out
+}
+
+fn requirement(term: &str) -> Result<Expression, SelectorError> {
+    let bad = |why| SelectorError { term: term.to_owned(), why };
+    let text = term.trim();
+    if let Some((key, values)) = text.split_once(" notin ") {
+        return Ok(Expression::NotIn(self::key(key, bad)?, set(values, bad)?));
+    }
+    if let Some((key, values)) = text.split_once(" in ") {
+        return Ok(Expression::In(self::key(key, bad)?, set(values, bad)?));
+    }
+    if let Some((key, value)) = text.split_once("!=") {
+        return Ok(Expression::NotEqual(self::key(key, bad)?, self::value(value, bad)?));
+    }
+    if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        return Ok(Expression::Equal(self::key(key, bad)?, self::value(value, bad)?));
+    }
+    match text.strip_prefix('!') {
+        Some(key) => Ok(Expression::DoesNotExist(self::key(key, bad)?)),
+        None => Ok(Expression::Exists(self::key(text, bad)?)),
+    }
+}
+
+/// A label key: an optional DNS prefix, `/`, and up to 63 letters, digits, `-_.`.
+fn key(text: &str, bad: impl Fn(&'static str) -> SelectorError) -> Result<String, SelectorError> {
+    let text = text.trim();
+    let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
+    let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() {
+        return Err(bad("the key is empty"));
+    }
+    if name.len() > 63 || !text.chars().all(|c| word(c) || c == '/') {
+        return Err(bad("the key is not a label key"));
+    }
+    Ok(text.to_owned())
+}
+
+fn value(text: &str, bad: impl Fn(&'static str) -> SelectorError) -> Result<String, SelectorError> {
+    let text = text.trim();
+    if text.len() > 63 || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        return Err(bad("the value is not a label value"));
+    }
+    Ok(text.to_owned())
+}
+
+fn set(
+    text: &str,
+    bad: impl Fn(&'static str) -> SelectorError + Copy,
+) -> Result<BTreeSet<String>, SelectorError> {
+    let inner = text.trim().strip_prefix('(').and_then(|t| t.strip_suffix(')'));
+    let inner = inner.ok_or_else(|| bad("the values must stand in parentheses"))?;
+    inner.split(',').map(|v| value(v, bad)).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_match_as_in_kubectl() {
+        let labels = [("app", "web"), ("tier", "front")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into_iter()
+            .collect();
+        for (text, expected) in [
+            ("", true),
+            ("app=web", true),
+            ("app==web", true),
+            ("app=db", false),
+            ("app!=db", true),
+            ("app in (web,db)", true),
+            ("app notin (web, db)", false),
+            ("app", true),
+            ("!app", false),
+            ("!gone,app=web,tier in (front)", true),
+            ("app=web,tier=back", false),
+        ] {
+            let selector: LabelSelector = text.parse().expect(text);
+            assert_eq!(selector.matches(&labels), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_requirement_is_named() {
+        for bad in ["=x", "a=b,", "a in b", "a b", "a=b c", "!", "a in (b"] {
+            let error = bad.parse::<LabelSelector>().expect_err(bad);
+            assert!(error.to_string().contains("is not a label requirement"), "{error}");
+        }
+    }
+}

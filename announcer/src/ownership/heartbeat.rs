@@ -1,0 +1,368 @@
+//! This node's own session: opened, renewed, lost, closed. Pure.
+//!
+//! Validity counts from the *sending* of a renewal that was answered with
+//! success. The answer's arrival proves that the write was applied at some time
+//! between the two; only the earlier bound is safe, since observers may have
+//! seen the write as soon as it was applied.
+
+use std::time::Duration;
+
+use super::{
+    lease::{Expect, NodeLease, Reply, Request, Seen},
+    timing::Timing,
+};
+use crate::types::{BootTime, NodeName, Session};
+
+/// What to do when the API server does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnApiLoss {
+    /// Keep answering while the daemon runs and no rival announces the VIP:
+    /// nobody can take over through a dead API server.
+    #[default]
+    Hold,
+    /// Stop at the validity deadline: at most one node answers, whatever happens.
+    Withdraw,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Known {
+    /// Never read, or a write failed in a way that leaves the object in doubt.
+    Doubt,
+    Absent,
+    Present(NodeLease),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Pending {
+    Read,
+    Renew { sent: BootTime },
+    Open { sent: BootTime },
+    Close,
+}
+
+/// The state machine of this node's node lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    me: NodeName,
+    timing: Timing,
+    on_loss: OnApiLoss,
+    lease: Known,
+    session: Option<Session>,
+    adopted: Option<(Session, BootTime)>,
+    opened_at: BootTime,
+    valid_until: BootTime,
+    /// Since when renewals have succeeded without a failure in between.
+    connected_since: Option<BootTime>,
+    pending: Option<(Pending, BootTime)>,
+    next_attempt: BootTime,
+    backoff: Duration,
+    /// When this loop promised to look again; late by more than the margin is a gap.
+    promised: Option<BootTime>,
+    /// Since a gap: no holding on until the API server has confirmed the session.
+    unconfirmed: Option<BootTime>,
+    /// How far answers on trust reach; pushed forward by every poll.
+    trust_until: BootTime,
+    closing: bool,
+    closed: bool,
+}
+
+impl Heartbeat {
+    const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+    /// Starts without a session; `adopted` is the session that a killed
+    /// predecessor left in the pinned maps, and until when it was valid.
+    pub fn new(
+        me: NodeName,
+        timing: Timing,
+        on_loss: OnApiLoss,
+        adopted: Option<(Session, BootTime)>,
+    ) -> Self {
+        Self {
+            me,
+            timing,
+            on_loss,
+            lease: Known::Doubt,
+            session: None,
+            adopted,
+            opened_at: BootTime::ZERO,
+            valid_until: BootTime::ZERO,
+            connected_since: None,
+            pending: None,
+            next_attempt: BootTime::ZERO,
+            backoff: Self::FIRST_BACKOFF,
+            promised: None,
+            // A new process has confirmed nothing yet.
+            unconfirmed: Some(BootTime::ZERO),
+            trust_until: BootTime::ZERO,
+            closing: false,
+            closed: false,
+        }
+    }
+
+    /// The session in force; `None` before the first, after a fence, at the end.
+    pub const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// When the session in force was opened (or taken up) by this process.
+    pub const fn opened_at(&self) -> BootTime {
+        self.opened_at
+    }
+
+    /// Whether a predecessor's session has yet to be compared with the lease.
+    pub const fn adoption_open(&self) -> bool {
+        self.adopted.is_some()
+    }
+
+    /// Since when every renewal has succeeded; `None` while they fail.
+    pub const fn connected_since(&self) -> Option<BootTime> {
+        self.connected_since
+    }
+
+    /// Whether the node may act on its session: rule 1 of the protocol.
+    pub fn valid(&self, now: BootTime) -> bool {
+        self.session.is_some() && now < self.valid_until
+    }
+
+    /// Confirmed validity, without any holding on.
+    pub const fn valid_until(&self) -> BootTime {
+        self.valid_until
+    }
+
+    /// Until when held VIPs may be answered; `None` without a session.
+    pub fn answer_until(&self, now: BootTime) -> Option<BootTime> {
+        self.session.as_ref()?;
+        let trusted = if self.may_hold_on(now) { self.trust_until } else { BootTime::ZERO };
+        Some(self.valid_until.max(trusted))
+    }
+
+    /// Whether VIPs are answered on trust: the API server is silent, and this
+    /// daemon has run throughout. A rival's announcement ends it.
+    pub fn may_hold_on(&self, now: BootTime) -> bool {
+        let strained =
+            self.connected_since.is_none() || now + self.timing.margin() >= self.valid_until;
+        self.on_loss == OnApiLoss::Hold
+            && self.session.is_some()
+            && self.unconfirmed.is_none()
+            && matches!(self.lease, Known::Present(_))
+            && strained
+    }
+
+    /// Begins the orderly end: the session is closed by the next write.
+    pub fn close(&mut self, now: BootTime) {
+        if !self.closing {
+            self.closing = true;
+            self.next_attempt = now;
+        }
+    }
+
+    /// Whether the session has been closed (or was lost while closing).
+    pub const fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Takes in a watch event or a read. Returns whether the session changed.
+    pub fn observe(&mut self, now: BootTime, seen: Seen<NodeLease>) -> bool {
+        match seen {
+            Seen::Present(lease) => {
+                if let Known::Present(known) = &self.lease
+                    && lease.version <= known.version
+                {
+                    return false;
+                }
+                self.learn(now, lease)
+            }
+            Seen::Absent(version) => {
+                if let (Known::Present(known), Some(version)) = (&self.lease, version)
+                    && version < known.version
+                {
+                    return false;
+                }
+                self.lease = Known::Absent;
+                self.lose(now)
+            }
+        }
+    }
+
+    /// Takes in the answer to the request that [`poll`](Self::poll) returned.
+    /// Returns whether the session changed.
+    pub fn answered(&mut self, now: BootTime, reply: Reply<NodeLease>) -> bool {
+        let Some((pending, _)) = self.pending.take() else { return false };
+        match (reply, pending) {
+            (Reply::Ok(lease), Pending::Read) => {
+                self.next_attempt = now;
+                self.learn_if_newer(now, lease)
+            }
+            (Reply::Ok(lease), Pending::Renew { sent }) => {
+                let changed = self.learn_if_newer(now, lease);
+                self.confirmed(now, sent);
+                changed
+            }
+            (Reply::Ok(lease), Pending::Open { sent }) => {
+                let session = lease.session.clone();
+                let current = match &self.lease {
+                    Known::Present(known) => known.version <= lease.version,
+                    Known::Doubt | Known::Absent => true,
+                };
+                if !current {
+                    // Fenced before the answer came: the next attempt opens another.
+                    self.next_attempt = now;
+                    return false;
+                }
+                self.lease = Known::Present(lease);
+                self.session = Some(session);
+                self.adopted = None;
+                self.opened_at = now;
+                self.valid_until = BootTime::ZERO;
+                self.confirmed(now, sent);
+                true
+            }
+            (Reply::Ok(_), Pending::Close) => {
+                self.closed = true;
+                self.session.take().is_some()
+            }
+            (Reply::NotFound, _) => {
+                self.lease = Known::Absent;
+                self.closed |= self.closing;
+                self.lose(now)
+            }
+            (Reply::Conflict, _) => {
+                self.lease = Known::Doubt;
+                self.next_attempt = now;
+                false
+            }
+            (Reply::Failed, _) => {
+                self.connected_since = None;
+                self.next_attempt = now + self.backoff;
+                self.backoff = (self.backoff * 2).min(self.timing.renew_interval());
+                false
+            }
+        }
+    }
+
+    /// What to send now, if anything. To be called whenever time or an input
+    /// has passed; notices gaps in its own calls.
+    pub fn poll(&mut self, now: BootTime) -> Option<Request> {
+        if self.promised.is_some_and(|p| now > p + self.timing.margin()) {
+            self.unconfirmed = Some(now);
+        }
+        if self.may_hold_on(now) && self.trust_until < now + self.timing.validity() * 2 / 3 {
+            self.trust_until = now + self.timing.validity();
+        }
+        let request = self.due(now);
+        self.promised = Some(self.next_deadline(now));
+        request
+    }
+
+    fn due(&mut self, now: BootTime) -> Option<Request> {
+        if self.pending.is_some() || self.closed || now < self.next_attempt {
+            return None;
+        }
+        let (pending, request) = match &self.lease {
+            Known::Doubt => (Pending::Read, Request::ReadNode(self.me.clone())),
+            Known::Absent if self.closing => {
+                self.closed = true;
+                return None;
+            }
+            Known::Absent => (Pending::Open { sent: now }, self.write(None, 1, true)),
+            Known::Present(lease) => {
+                let (expect, transitions) = (Some(lease.expect()), lease.session.transitions());
+                let mine = lease.open && self.session.as_ref() == Some(&lease.session);
+                let next = transitions.saturating_add(1);
+                match (mine, self.closing) {
+                    (true, false) => {
+                        (Pending::Renew { sent: now }, self.write(expect, transitions, true))
+                    }
+                    (true, true) => (Pending::Close, self.write(expect, next, false)),
+                    (false, false) => (Pending::Open { sent: now }, self.write(expect, next, true)),
+                    (false, true) => {
+                        self.closed = true;
+                        return None;
+                    }
+                }
+            }
+        };
+        self.pending = Some((pending, now));
+        Some(request)
+    }
+
+    /// When `poll` must be called next, whatever else happens.
+    pub fn next_deadline(&self, now: BootTime) -> BootTime {
+        let next = match &self.pending {
+            // By then the answer, or its absence, is an input of its own.
+            Some((_, sent)) => {
+                let given_up = *sent + self.timing.request_timeout();
+                if given_up > now { given_up } else { now + self.timing.renew_interval() }
+            }
+            None if self.closed => now + self.timing.renew_interval(),
+            None => self.next_attempt,
+        };
+        // On trust, the deadline is pushed forward in steps of a third of itself; and
+        // the moment when a missing answer begins to matter is not slept through.
+        let strained_at = self.valid_until - self.timing.margin();
+        if self.may_hold_on(now) {
+            next.min(now + self.timing.validity() / 3)
+        } else if self.on_loss == OnApiLoss::Hold && now < strained_at {
+            next.min(strained_at)
+        } else {
+            next
+        }
+        .max(now)
+    }
+
+    fn write(&self, expect: Option<Expect>, transitions: u32, open: bool) -> Request {
+        Request::WriteNode { node: self.me.clone(), expect, transitions, open }
+    }
+
+    fn learn_if_newer(&mut self, now: BootTime, lease: NodeLease) -> bool {
+        match &self.lease {
+            Known::Present(known) if known.version > lease.version => false,
+            _ => self.learn(now, lease),
+        }
+    }
+
+    fn learn(&mut self, now: BootTime, lease: NodeLease) -> bool {
+        let current = lease.open.then(|| lease.session.clone());
+        self.lease = Known::Present(lease);
+        if let Some((session, until)) = self.adopted.take() {
+            if current.as_ref() == Some(&session) {
+                self.session = Some(session);
+                self.opened_at = now;
+                self.valid_until = until;
+                self.next_attempt = now;
+            }
+            return true;
+        }
+        if self.session.is_some() && self.session != current { self.lose(now) } else { false }
+    }
+
+    fn lose(&mut self, now: BootTime) -> bool {
+        self.valid_until = BootTime::ZERO;
+        self.trust_until = BootTime::ZERO;
+        if self.pending.is_none() {
+            self.next_attempt = now;
+        }
+        let adopted = self.adopted.take().is_some();
+        self.session.take().is_some() || adopted
+    }
+
+    /// A write of ours was applied, and we know it now.
+    fn confirmed(&mut self, now: BootTime, sent: BootTime) {
+        self.backoff = Self::FIRST_BACKOFF;
+        self.connected_since.get_or_insert(now);
+        if self.session.is_none() {
+            self.next_attempt = now;
+            return;
+        }
+        if self.unconfirmed.is_some_and(|gap| sent >= gap) {
+            self.unconfirmed = None;
+        }
+        self.valid_until = self.valid_until.max(sent + self.timing.validity());
+        // An answer that leaves no validity extends nothing: again at once.
+        self.next_attempt = if now < self.valid_until {
+            (sent + self.timing.renew_interval()).max(now)
+        } else {
+            now
+        };
+    }
+}

@@ -1,0 +1,340 @@
+//! The ownership state machine: the protocol's rules over all VIPs. Pure.
+//!
+//! It starts no timer and opens no socket. A driver feeds it [`Input`]s with
+//! the time, sends the [`Request`]s that [`Machine::poll`] returns, hands back
+//! their answers, and calls again at [`Machine::next_deadline`]. What happens to
+//! one VIP is in `rules`.
+
+mod rules;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    heartbeat::{Heartbeat, OnApiLoss},
+    lease::{Answer, Claim, NodeLease, Reply, Request, Seen, VipLease},
+    peers::Peers,
+    timing::Timing,
+    vip::Slot,
+};
+use crate::{
+    types::{BootTime, NodeName, Vip},
+    wire_state::{Adopted, WireEntry, WireState},
+};
+
+/// Which VIPs should be announced, and which nodes may announce each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// Per VIP the eligible nodes; nodes without a live announcer do no harm.
+    pub vips: BTreeMap<Vip, Arc<BTreeSet<NodeName>>>,
+}
+
+/// Everything that can happen to the machine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The whole intent, replacing the former.
+    Intent(Arc<Intent>),
+    /// A watch event or list entry about a node lease.
+    NodeLease(NodeName, Seen<NodeLease>),
+    /// A watch event or list entry about a VIP lease.
+    VipLease(Vip, Seen<VipLease>),
+    /// Everything that exists has been fed in at least once.
+    Listed,
+    /// What became of a request.
+    Answered(Request, Answer),
+    /// Another station announced this VIP on the wire.
+    Rival(Vip),
+    /// Hand everything over, then close the session.
+    Drain,
+}
+
+/// Settings of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node.
+    pub me: NodeName,
+    /// The protocol's clocks.
+    pub timing: Timing,
+    /// What to do when the API server does not answer.
+    pub on_api_loss: OnApiLoss,
+    /// How long an offered VIP waits for a successor before it is dropped.
+    pub handover_timeout: Duration,
+}
+
+/// The ownership state machine of one node.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    settings: Settings,
+    heartbeat: Heartbeat,
+    peers: Peers,
+    slots: BTreeMap<Vip, Slot>,
+    intent: Option<Arc<Intent>>,
+    listed: bool,
+    /// What happened to leases before that was not seen event by event.
+    blind_until: BootTime,
+    adopted: BTreeMap<Vip, BootTime>,
+    draining: bool,
+    /// Slots to look at in the next poll; a change of sessions or intent marks all.
+    dirty: BTreeSet<Vip>,
+    timers: BTreeSet<(BootTime, Vip)>,
+}
+
+impl Machine {
+    /// Starts knowing nothing, but for what a killed predecessor left in the maps.
+    pub fn new(settings: Settings, adopted: Option<Adopted>) -> Self {
+        let (session, answering) = match adopted {
+            Some(Adopted { session: Some(session), answering }) => (Some(session), answering),
+            Some(Adopted { session: None, .. }) | None => (None, BTreeMap::new()),
+        };
+        let until = answering.values().copied().max().unwrap_or(BootTime::ZERO);
+        let heartbeat = Heartbeat::new(
+            settings.me.clone(),
+            settings.timing,
+            settings.on_api_loss,
+            session.map(|s| (s, until)),
+        );
+        let peers = Peers::new(settings.me.clone(), settings.timing);
+        Self {
+            settings,
+            heartbeat,
+            peers,
+            slots: BTreeMap::new(),
+            intent: None,
+            listed: false,
+            blind_until: BootTime::ZERO,
+            adopted: answering,
+            draining: false,
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in one input.
+    pub fn input(&mut self, now: BootTime, input: Input) {
+        match input {
+            Input::Intent(intent) => {
+                self.intent = Some(intent);
+                self.mark_all();
+            }
+            Input::NodeLease(node, seen) => self.node_seen(now, &node, seen),
+            Input::VipLease(vip, seen) => self.vip_seen(now, vip, seen),
+            Input::Listed => {
+                self.listed = true;
+                self.blind_until = now;
+                self.mark_all();
+            }
+            Input::Answered(request, answer) => self.answered(now, request, answer),
+            Input::Rival(vip) => {
+                let holding_on =
+                    self.heartbeat.may_hold_on(now) && now >= self.heartbeat.valid_until();
+                if let Some(slot) = self.slots.get_mut(&vip) {
+                    slot.rival(&self.settings.me, holding_on);
+                    self.dirty.insert(vip);
+                }
+            }
+            Input::Drain => {
+                self.draining = true;
+                self.mark_all();
+            }
+        }
+    }
+
+    /// Decides; returns what to send. Call after inputs and at `next_deadline`.
+    pub fn poll(&mut self, now: BootTime) -> Vec<Request> {
+        let mut out = Vec::new();
+        out.extend(self.heartbeat.poll(now));
+        let connected = self.heartbeat.connected_since();
+        while let Some((at, vip)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.dirty.insert(vip);
+        }
+        for vip in std::mem::take(&mut self.dirty) {
+            out.extend(self.look(now, vip));
+        }
+        out.extend(self.peers.poll(now, self.heartbeat.valid(now), connected));
+        if self.draining && self.handed_over(now) {
+            self.heartbeat.close(now);
+            out.extend(self.heartbeat.poll(now));
+        }
+        out
+    }
+
+    /// When `poll` must be called next, whatever else happens.
+    pub fn next_deadline(&self, now: BootTime) -> BootTime {
+        [
+            Some(self.heartbeat.next_deadline(now)),
+            self.peers.next_deadline(self.heartbeat.connected_since()).filter(|t| {
+                // Who is not valid fences nobody; its next renewal brings the next look.
+                self.heartbeat.valid(now) || *t > now
+            }),
+            self.timers.first().map(|(at, _)| *at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now)
+        .max(now)
+    }
+
+    /// What to do on the wire; `None` until there is an intent to act on.
+    pub fn wire(&self, now: BootTime) -> Option<WireState> {
+        let intent = self.intent.as_ref()?;
+        let session = self.heartbeat.session();
+        let until = self.heartbeat.answer_until(now);
+        let entry = |vip: &Vip| {
+            let adopted = self.adopted.get(vip).copied();
+            match (session, until) {
+                (Some(session), Some(until)) => {
+                    let slot = self.slots.get(vip).filter(|s| s.lease.is_some());
+                    match (slot, adopted) {
+                        (Some(slot), _) if slot.answering(now, &self.settings.me, session) => {
+                            WireEntry::Answer { until }
+                        }
+                        (None, Some(until)) if !self.listed => WireEntry::Answer { until },
+                        _ => WireEntry::Silent,
+                    }
+                }
+                // Not compared yet with what the predecessor left.
+                _ if self.heartbeat.adoption_open() => {
+                    adopted.map_or(WireEntry::Silent, |until| WireEntry::Answer { until })
+                }
+                _ => WireEntry::Silent,
+            }
+        };
+        let vips = intent.vips.keys().map(|vip| (*vip, entry(vip))).collect();
+        Some(WireState { vips, session: session.cloned() })
+    }
+
+    /// Whether a drain has come to its end.
+    pub fn finished(&self) -> bool {
+        self.draining && self.heartbeat.closed()
+    }
+
+    /// The heartbeat, for status and logs.
+    pub const fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// The VIPs that this node holds by their leases, and has not given up.
+    pub fn held(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| slot.offer_ends.is_none() && !slot.dropping && self.leased(slot))
+            .map(|(vip, _)| *vip)
+    }
+
+    /// Whether the lease, as far as seen, names this node in its session in force.
+    fn leased(&self, slot: &Slot) -> bool {
+        match (self.heartbeat.session(), slot.claim()) {
+            (Some(session), Some(Claim::Held { node, session: s })) => {
+                *node == self.settings.me && s == session
+            }
+            _ => false,
+        }
+    }
+
+    fn mark_all(&mut self) {
+        self.dirty.extend(self.slots.keys());
+        if let Some(intent) = &self.intent {
+            self.dirty.extend(intent.vips.keys());
+        }
+    }
+
+    fn node_seen(&mut self, now: BootTime, node: &NodeName, seen: Seen<NodeLease>) {
+        let me = *node == self.settings.me;
+        let changed = if me {
+            self.heartbeat.observe(now, seen)
+        } else {
+            self.peers.observe(now, node, seen)
+        };
+        if changed && me {
+            self.session_changed();
+        }
+        if changed {
+            self.mark_all();
+        }
+    }
+
+    /// What was promised under one session binds no other.
+    fn session_changed(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.offer_ends = None;
+            slot.overlap_ends = None;
+            slot.yielded = false;
+            slot.dropping = false;
+        }
+    }
+
+    fn vip_seen(&mut self, now: BootTime, vip: Vip, seen: Seen<VipLease>) {
+        if self.slots.entry(vip).or_default().observe(now, &self.settings.me, seen) {
+            self.dirty.insert(vip);
+        }
+    }
+
+    fn answered(&mut self, now: BootTime, request: Request, answer: Answer) {
+        match (request, answer) {
+            (Request::ReadNode(node) | Request::WriteNode { node, .. }, Answer::Node(reply)) => {
+                let me = node == self.settings.me;
+                if !me {
+                    if self.peers.answered(now, &node, reply) {
+                        self.mark_all();
+                    }
+                    return;
+                }
+                let was_invalid = !self.heartbeat.valid(now);
+                let changed = self.heartbeat.answered(now, reply);
+                if changed {
+                    self.session_changed();
+                }
+                let confirmed = self.heartbeat.valid(now);
+                if confirmed {
+                    // Nobody fenced us, so no rival can hold what we yielded.
+                    self.slots.values_mut().for_each(|slot| slot.yielded = false);
+                }
+                if changed || (was_invalid && confirmed) {
+                    self.mark_all();
+                }
+            }
+            (Request::ReadVip(vip) | Request::WriteVip { vip, .. }, Answer::Vip(reply)) => {
+                self.vip_answered(now, vip, reply);
+            }
+            // The driver pairs answers with requests by kind.
+            _ => {}
+        }
+    }
+
+    fn vip_answered(&mut self, now: BootTime, vip: Vip, reply: Reply<VipLease>) {
+        let retry = self.settings.timing.renew_interval() / 2;
+        let slot = self.slots.entry(vip).or_default();
+        slot.pending = false;
+        self.dirty.insert(vip);
+        match reply {
+            Reply::Ok(lease) => {
+                slot.must_read = false;
+                self.vip_seen(now, vip, Seen::Present(lease));
+            }
+            Reply::NotFound => {
+                slot.must_read = false;
+                self.vip_seen(now, vip, Seen::Absent(None));
+            }
+            Reply::Conflict => slot.must_read = true,
+            Reply::Failed => {
+                // A write that may have been applied is looked at before the next.
+                slot.must_read = true;
+                slot.retry_at = now + retry;
+            }
+        }
+    }
+
+    /// Nothing is held, offered or under way any more.
+    fn handed_over(&self, now: BootTime) -> bool {
+        let Some(session) = self.heartbeat.session() else { return true };
+        let me = &self.settings.me;
+        self.slots.values().all(|s| !s.pending && !s.answering(now, me, session) && !self.leased(s))
+    }
+}

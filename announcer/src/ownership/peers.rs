@@ -1,0 +1,258 @@
+//! The other nodes' sessions as this node sees them, and when to fence them. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{
+    lease::{NodeLease, Reply, Request, Seen, Version},
+    placement,
+    timing::Timing,
+};
+use crate::types::{BootTime, NodeName, Session};
+
+/// Whether a session that a VIP lease names is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// Its node may still be valid in it.
+    Current,
+    /// Its node has left it, or was fenced out of it.
+    Over,
+    /// Its node lease is gone; it counts as over from then on, if our own
+    /// renewals go on succeeding. (Its holder may be valid until then.)
+    OverAt(BootTime),
+    /// Our reading of the node lease is older than the session: read again.
+    Stale,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Peer {
+    known: Seen<NodeLease>,
+    changed_at: BootTime,
+    /// The request under way, and when it may be given up for lost.
+    pending: bool,
+    retry_at: BootTime,
+    /// If it is absent: it was so after the write of this version.
+    absent_as_of: Version,
+    /// After a conflict, or a stale reading.
+    must_read: bool,
+    /// The version that made a read necessary, and the one that a read under
+    /// way was sent after.
+    read_for: Version,
+    reading_for: Version,
+}
+
+/// All other nodes' node leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    me: NodeName,
+    timing: Timing,
+    peers: BTreeMap<NodeName, Peer>,
+}
+
+impl Peers {
+    /// Knows nobody yet.
+    pub const fn new(me: NodeName, timing: Timing) -> Self {
+        Self { me, timing, peers: BTreeMap::new() }
+    }
+
+    /// Nodes whose session is open, as far as seen; not this one.
+    pub fn live(&self) -> impl Iterator<Item = &NodeName> {
+        self.peers.iter().filter(|(_, p)| p.open().is_some()).map(|(n, _)| n)
+    }
+
+    /// Whether `node` has an open session, as far as seen.
+    pub fn is_live(&self, node: &NodeName) -> bool {
+        self.peers.get(node).is_some_and(|p| p.open().is_some())
+    }
+
+    /// Takes in a watch event or a reading. Returns whether any session began or ended.
+    pub fn observe(&mut self, now: BootTime, node: &NodeName, seen: Seen<NodeLease>) -> bool {
+        let Some(peer) = self.peers.get_mut(node) else {
+            self.peers.insert(node.clone(), Peer::new(now, seen));
+            return true;
+        };
+        match (&peer.known, &seen) {
+            (Seen::Present(known), Seen::Present(new)) if new.version <= known.version => {
+                return false;
+            }
+            (Seen::Present(known), Seen::Absent(Some(gone))) if *gone < known.version => {
+                return false;
+            }
+            (Seen::Absent(Some(gone)), Seen::Present(new)) if new.version < *gone => return false,
+            (Seen::Absent(_), Seen::Absent(again)) => {
+                peer.absent_as_of = peer.absent_as_of.max(again.unwrap_or(Version(0)));
+                return false;
+            }
+            (_, Seen::Absent(gone)) => peer.absent_as_of = gone.unwrap_or(Version(0)),
+            _ => {}
+        }
+        let session = |s: &Seen<NodeLease>| match s {
+            Seen::Present(l) => Some((l.session.clone(), l.open)),
+            Seen::Absent(_) => None,
+        };
+        let changed = session(&peer.known) != session(&seen);
+        peer.known = seen;
+        peer.changed_at = now;
+        changed
+    }
+
+    /// Takes in the answer to a request about `node`. Returns as `observe` does.
+    pub fn answered(&mut self, now: BootTime, node: &NodeName, reply: Reply<NodeLease>) -> bool {
+        let retry = self.timing.renew_interval() / 2;
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.pending = false;
+            match &reply {
+                Reply::Ok(_) | Reply::NotFound => {
+                    // Unless something newer has asked for another look meanwhile.
+                    peer.must_read = peer.reading_for < peer.read_for;
+                }
+                Reply::Conflict => peer.must_read = true,
+                Reply::Failed => peer.retry_at = now + retry,
+            }
+        }
+        match reply {
+            Reply::Ok(lease) => self.observe(now, node, Seen::Present(lease)),
+            // A consistent read: gone after everything that we knew when we asked.
+            Reply::NotFound => {
+                let as_of = self.peers.get(node).map(|p| p.reading_for);
+                self.observe(now, node, Seen::Absent(as_of))
+            }
+            Reply::Conflict | Reply::Failed => false,
+        }
+    }
+
+    /// Whether `session` of `node`, named by a VIP lease of version `named_at`, is over.
+    pub fn tenure(
+        &self,
+        node: &NodeName,
+        session: &Session,
+        named_at: Version,
+        connected_since: Option<BootTime>,
+    ) -> Tenure {
+        let Some(peer) = self.peers.get(node) else { return Tenure::Stale };
+        match &peer.known {
+            // An orderly end and a fence both raise the transitions, so no VIP
+            // is ever taken in a session that a lease shows as closed.
+            Seen::Present(lease) if lease.session == *session => {
+                if lease.open {
+                    Tenure::Current
+                } else {
+                    Tenure::Over
+                }
+            }
+            // Sessions never come back: another one after this one ends it.
+            Seen::Present(lease) if lease.version > named_at || lease.session.follows(session) => {
+                Tenure::Over
+            }
+            Seen::Absent(_) if peer.absent_as_of >= named_at => match connected_since {
+                Some(connected) => {
+                    Tenure::OverAt(peer.changed_at.max(connected) + self.timing.lease_duration())
+                }
+                None => Tenure::Current,
+            },
+            // What we know of the node is older than what the VIP lease says of it.
+            Seen::Present(_) | Seen::Absent(_) => Tenure::Stale,
+        }
+    }
+
+    /// Asks for a consistent read of a node lease that is older than it should be.
+    pub fn refresh(&mut self, now: BootTime, node: &NodeName, named_at: Version) {
+        let peer =
+            self.peers.entry(node.clone()).or_insert_with(|| Peer::new(now, Seen::Absent(None)));
+        peer.must_read = true;
+        peer.read_for = peer.read_for.max(named_at);
+    }
+
+    /// What to send now. `valid` is this node's own validity: who is not valid
+    /// himself fences nobody.
+    pub fn poll(
+        &mut self,
+        now: BootTime,
+        valid: bool,
+        connected_since: Option<BootTime>,
+    ) -> Vec<Request> {
+        let due: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| !p.pending && now >= p.retry_at)
+            .filter_map(|(node, peer)| {
+                if peer.must_read {
+                    return Some(Request::ReadNode(node.clone()));
+                }
+                let lease = peer.open()?;
+                let due = self.fence_due(node, peer, connected_since).is_some_and(|t| now >= t);
+                (valid && due).then(|| Request::WriteNode {
+                    node: node.clone(),
+                    expect: Some(lease.expect()),
+                    transitions: lease.session.transitions().saturating_add(1),
+                    open: false,
+                })
+            })
+            .collect();
+        for request in &due {
+            let (Request::ReadNode(node) | Request::WriteNode { node, .. }) = request else {
+                continue;
+            };
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.pending = true;
+                peer.reading_for = peer.read_for;
+            }
+        }
+        due
+    }
+
+    /// When `poll` will next have something to send.
+    pub fn next_deadline(&self, connected_since: Option<BootTime>) -> Option<BootTime> {
+        self.peers
+            .iter()
+            .filter(|(_, p)| !p.pending)
+            .filter_map(|(node, peer)| {
+                if peer.must_read {
+                    return Some(peer.retry_at);
+                }
+                Some(self.fence_due(node, peer, connected_since)?.max(peer.retry_at))
+            })
+            .min()
+    }
+
+    /// D after the last change, counted only while our own renewals succeed;
+    /// observers of lower rank leave the first a head start.
+    fn fence_due(
+        &self,
+        node: &NodeName,
+        peer: &Peer,
+        connected_since: Option<BootTime>,
+    ) -> Option<BootTime> {
+        peer.open()?;
+        let others = self.live().filter(|n| *n != node);
+        let rank = placement::monitor_rank(node, &self.me, others);
+        let head_start = self.timing.stagger() * u32::try_from(rank).unwrap_or(u32::MAX).min(100);
+        let quiet_since = peer.changed_at.max(connected_since?);
+        Some(quiet_since + self.timing.lease_duration() + head_start)
+    }
+}
+
+impl Peer {
+    const fn new(now: BootTime, known: Seen<NodeLease>) -> Self {
+        let absent_as_of = match &known {
+            Seen::Absent(Some(gone)) => *gone,
+            Seen::Absent(None) | Seen::Present(_) => Version(0),
+        };
+        Self {
+            known,
+            changed_at: now,
+            pending: false,
+            retry_at: BootTime::ZERO,
+            absent_as_of,
+            must_read: false,
+            read_for: Version(0),
+            reading_for: Version(0),
+        }
+    }
+
+    const fn open(&self) -> Option<&NodeLease> {
+        match &self.known {
+            Seen::Present(lease) if lease.open => Some(lease),
+            Seen::Present(_) | Seen::Absent(_) => None,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One VIP: what its lease says, what follows for this node. Pure.
+
+use std::time::Duration;
+
+use super::lease::{Claim, Expect, Seen, Version, VipLease};
+use crate::types::{BootTime, NodeName, Session};
+
+/// How long an old holder goes on after the lease names its successor, unless
+/// the successor's announcement on the wire ends it first. It is the bound for
+/// a successor whose first frame is lost, not the usual length of a handover.
+pub const HANDOVER_OVERLAP: Duration = Duration::from_millis(200);
+
+/// Who a VIP belongs to, as far as this node can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The leases have not been read yet.
+    Unknown,
+    /// This node's, in its session in force.
+    Mine,
+    /// Somebody edited or deleted the lease of a VIP that is this node's: write it anew.
+    MineToRestore,
+    /// Another node's.
+    Other(NodeName),
+    /// Free to be taken by anyone eligible but `offered_by`.
+    Free {
+        /// The node that gives it up.
+        offered_by: Option<NodeName>,
+    },
+    /// Free at a known time, if nothing changes until then.
+    FreeAt(BootTime),
+    /// The holder's node lease must be read again before anything can be said:
+    /// our reading is older than this version of the VIP lease.
+    Stale(NodeName, Version),
+}
+
+/// What is remembered of one VIP lease between inputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// The newest reading; `None` before the first.
+    pub lease: Option<Seen<VipLease>>,
+    /// The last node that held it in order, and the version that said so.
+    pub holder: Option<(NodeName, Session, Version)>,
+    /// Since when the lease has been absent or unclear though `holder` is set.
+    pub missing_since: Option<BootTime>,
+    /// Since when it has been free to take.
+    pub free_since: Option<BootTime>,
+    /// A request is under way.
+    pub pending: bool,
+    /// After a failure: not before.
+    pub retry_at: BootTime,
+    /// A read is due (a conflict, a doubt).
+    pub must_read: bool,
+    /// Given up for good: no answering while the release is on its way.
+    pub dropping: bool,
+    /// Offered to others: answering goes on until then at most.
+    pub offer_ends: Option<BootTime>,
+    /// The successor holds it: answering goes on until then at most.
+    pub overlap_ends: Option<BootTime>,
+    /// A rival announced it while this node answered on trust.
+    pub yielded: bool,
+    /// When the slot wants to be looked at again.
+    pub timer: Option<BootTime>,
+}
+
+impl Slot {
+    /// The newest version that this slot has seen.
+    fn version(&self) -> Option<Version> {
+        match &self.lease {
+            Some(Seen::Present(lease)) => Some(lease.version),
+            Some(Seen::Absent(version)) => *version,
+            None => None,
+        }
+    }
+
+    /// What a write must find: the lease last seen, or none to create one.
+    pub fn expect(&self) -> Option<Expect> {
+        match &self.lease {
+            Some(Seen::Present(lease)) => Some(lease.expect()),
+            Some(Seen::Absent(_)) | None => None,
+        }
+    }
+
+    /// What the lease says, if it exists.
+    pub const fn claim(&self) -> Option<&Claim> {
+        match &self.lease {
+            Some(Seen::Present(lease)) => Some(&lease.claim),
+            Some(Seen::Absent(_)) | None => None,
+        }
+    }
+
+    /// Takes in a watch event or a reading. Returns whether it was news.
+    pub fn observe(&mut self, now: BootTime, me: &NodeName, seen: Seen<VipLease>) -> bool {
+        let new = match &seen {
+            Seen::Present(lease) => Some(lease.version),
+            Seen::Absent(version) => *version,
+        };
+        let stale = matches!((self.version(), new), (Some(old), Some(new)) if new < old);
+        if stale || self.lease.as_ref() == Some(&seen) {
+            return false;
+        }
+        match &seen {
+            Seen::Present(VipLease { claim: Claim::Held { node, session }, version, .. }) => {
+                let successor = node != me
+                    && self.offer_ends.take().is_some_and(|ends| now < ends)
+                    && self.overlap_ends.is_none();
+                if successor {
+                    self.overlap_ends = Some(now + HANDOVER_OVERLAP);
+                }
+                self.holder = Some((node.clone(), session.clone(), *version));
+                self.missing_since = None;
+            }
+            Seen::Present(VipLease { claim: Claim::Released { .. }, .. }) => {
+                self.holder = None;
+                self.missing_since = None;
+                self.dropping = false;
+            }
+            Seen::Present(VipLease { claim: Claim::Unclear, .. }) | Seen::Absent(_) => {
+                if self.holder.is_some() {
+                    self.missing_since.get_or_insert(now);
+                }
+            }
+        }
+        self.lease = Some(seen);
+        true
+    }
+
+    /// Whether this node answers for the VIP now, its session being `session`
+    /// (the data plane bounds it by the session's validity besides).
+    pub fn answering(&self, now: BootTime, me: &NodeName, session: &Session) -> bool {
+        if self.dropping || self.yielded {
+            return false;
+        }
+        let mine = self.holder.as_ref().is_some_and(|(n, s, _)| n == me && s == session);
+        match self.claim() {
+            Some(Claim::Held { .. }) => mine || self.overlap_ends.is_some_and(|ends| now < ends),
+            Some(Claim::Released { offered_by }) => {
+                offered_by.as_ref() == Some(me) && self.offer_ends.is_some_and(|ends| now < ends)
+            }
+            // Deleted or edited by hand: still ours, and about to be written anew.
+            Some(Claim::Unclear) | None => mine,
+        }
+    }
+
+    /// A rival's frame has been seen: an old holder need not go on.
+    pub fn rival(&mut self, me: &NodeName, holding_on: bool) {
+        self.overlap_ends = None;
+        if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by) }) if by == me) {
+            self.offer_ends = None;
+        }
+        self.yielded |= holding_on;
+    }
+}

@@ -1,0 +1,60 @@
+//! What one node should do on the wire: the whole desired state, handed from
+//! ownership (or the static list) to the responder over a `watch` channel.
+
+use std::collections::BTreeMap;
+
+use crate::types::{BootTime, MacAddr, Session, Vip};
+
+/// What the data plane does with an ARP request for one VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireEntry {
+    /// Held here: answered while CLOCK_BOOTTIME is before `until`, dropped after.
+    Answer {
+        /// The instant from which the data plane stops by itself.
+        until: BootTime,
+    },
+    /// Held elsewhere or by nobody: dropped, so that the kernel does not answer either.
+    Silent,
+}
+
+/// The whole desired state of the wire on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireState {
+    /// Every VIP that this node knows; anything else is the kernel's business.
+    pub vips: BTreeMap<Vip, WireEntry>,
+    /// The session under which the answered VIPs are held; remembered beside the
+    /// pinned maps, so that a restarted daemon can go on in it.
+    pub session: Option<Session>,
+}
+
+/// What the pinned maps of a daemon that was killed still say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The session in which the former daemon answered; `None` for static VIPs.
+    pub session: Option<Session>,
+    /// The VIPs that it answered for, each until when.
+    pub answering: BTreeMap<Vip, BootTime>,
+}
+
+/// A frame by another station that claims a VIP which this node knows
+/// (RFC 5227 section 1.1: an ARP whose sender address is the VIP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignClaim {
+    /// The VIP that is claimed.
+    pub vip: Vip,
+    /// The ARP sender hardware address.
+    pub mac: MacAddr,
+    /// Whether it came as an announcement/request or as a reply.
+    pub kind: ClaimKind,
+    /// When the data plane saw it.
+    pub at: BootTime,
+}
+
+/// The ARP operation that carried a foreign claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimKind {
+    /// Operation 1 with the VIP as sender.
+    Request,
+    /// Operation 2 with the VIP as sender.
+    Reply,
+}
