@@ -1,0 +1,36 @@
+//! Building and becoming the lab or the daemon.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::{
+    process::{self, Root},
+    workspace::Workspace,
+};
+
+/// The lab finds the daemon to start in this variable.
+pub(crate) const ANNOUNCER_BIN: &str = "ANNOUNCER_BIN";
+
+/// Builds the daemon and the lab, and becomes the lab.
+pub(crate) fn lab(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    let root = Root::find("a lab of network namespaces", "cargo xtask lab")?;
+    build_all(workspace)?;
+    let mut lab = root.command(workspace.binary("lab"));
+    lab.args(args).env(ANNOUNCER_BIN, workspace.binary("announcer"));
+    Err(process::exec(&mut lab))
+}
+
+/// Builds the daemon and becomes it.
+pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    let root = Root::find("the daemon (it loads a BPF program)", "cargo xtask run")?;
+    process::run("building", &mut workspace.cargo(["build", "--package=announcer"]))?;
+    let mut announcer = root.command(workspace.binary("announcer"));
+    Err(process::exec(announcer.arg("run").args(args)))
+}
+
+/// Every binary of the workspace. The whole of it and not package by package:
+/// cargo would choose other dependency features for each, and build them again.
+pub(crate) fn build_all(workspace: &Workspace) -> Result<()> {
+    process::run("building", &mut workspace.cargo(["build", "--workspace", "--bins"]))
+}

@@ -1,0 +1,84 @@
+//! `cargo xtask …`: one command for each thing to do with this repository.
+//!
+//! It orchestrates and does nothing itself. It builds with stable Rust 1.85, so
+//! that it runs on a machine which has nothing but rustup; the rest is built by
+//! the pinned toolchains that [`setup`] installs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
+#![cfg_attr(test, expect(clippy::expect_used, reason = "a test fails by panicking"))]
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+mod invariants;
+mod launch;
+mod lint;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use process::ChildFailed;
+use setup::Purpose;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+Usage: cargo xtask <command>
+
+  setup                      Install what is missing: toolchains, bpf-linker, Debian packages
+  lab [ARGS]                 Build everything and show the announcer at work in network namespaces
+  run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
+                             cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
+  test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
+  lint                       Formatting, clippy (host and BPF), documentation, architecture
+
+Every command runs the set-up that it needs first. The exit code is that of what failed.
+Network tests run as many at a time as there are CPUs; RUST_TEST_THREADS=1 runs them singly.";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            let child = error.downcast_ref::<ChildFailed>();
+            ExitCode::from(child.map_or(1, |child| child.code))
+        }
+    }
+}
+
+fn dispatch(args: &[OsString]) -> Result<()> {
+    let Some((command, args)) = args.split_first() else { bail!("which command?\n\n{USAGE}") };
+    match (command.to_str(), args) {
+        (Some("setup"), []) => setup::all(&Workspace::load()?),
+        (Some("lab"), args) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Tests)?;
+            launch::lab(&workspace, args)
+        }
+        (Some("run"), args) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            launch::run(&workspace, args.strip_prefix(&["--".into()]).unwrap_or(args))
+        }
+        (Some("test"), args) => {
+            let selection = test::Selection::parse(args)?;
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Tests)?;
+            test::run(&workspace, &selection)
+        }
+        (Some("lint"), []) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            lint::run(&workspace)
+        }
+        (Some("help" | "-h" | "--help"), _) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        (Some("setup" | "lint"), [extra, ..]) => {
+            bail!("unexpected argument {extra:?}\n\n{USAGE}")
+        }
+        _ => bail!("there is no command {command:?}\n\n{USAGE}"),
+    }
+}

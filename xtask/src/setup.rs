@@ -1,0 +1,209 @@
+//! The set-up: finds what is missing and installs it. Quick when nothing is.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    process::{self, Root},
+    workspace::Workspace,
+};
+
+/// What the set-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building and linting.
+    Build,
+    /// Labs and tests too.
+    Tests,
+}
+
+/// Components of the host toolchain. rust-src is for linting the BPF program:
+/// the BPF nightly has no clippy, so the host's checks it with a `core` of its own.
+const HOST_COMPONENTS: &[&str] = &["clippy", "rustfmt", "rust-src"];
+
+/// Components of the BPF toolchain: rustup ships no `core` for the BPF target.
+const BPF_COMPONENTS: &[&str] = &["rust-src"];
+
+/// A Debian package that tests need, and why.
+struct DebianPackage {
+    name: &'static str,
+    /// What stands for it on a system without dpkg.
+    command: &'static str,
+    reason: &'static str,
+}
+
+const TEST_PACKAGES: &[DebianPackage] = &[
+    DebianPackage { name: "iproute2", command: "ip", reason: "looking into labs" },
+    DebianPackage {
+        name: "iputils-arping",
+        command: "arping",
+        reason: "a second opinion on who answers ARP",
+    },
+    DebianPackage { name: "tcpdump", command: "tcpdump", reason: "looking at a lab's wire" },
+    DebianPackage {
+        name: "nftables",
+        command: "nft",
+        reason: "forwarding in labs, where kube-proxy would do it",
+    },
+    DebianPackage { name: "bpftool", command: "bpftool", reason: "looking at programs and maps" },
+];
+
+/// `cargo xtask setup`: everything, and says so when nothing is missing.
+pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    ensure(workspace, Purpose::Tests)?;
+    let pins = &workspace.pins;
+    println!(
+        "set-up complete: Rust {}, {}, bpf-linker {}, {} Debian packages",
+        pins.host,
+        pins.bpf,
+        pins.bpf_linker,
+        TEST_PACKAGES.len()
+    );
+    Ok(())
+}
+
+/// Installs what is missing for `purpose`; silent when nothing is.
+pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
+    if process::find_in_path("rustup").is_none() {
+        bail!(
+            "there is no rustup, which installs the pinned toolchains: install it with \
+             `curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh`"
+        );
+    }
+    let pins = &workspace.pins;
+    let installed = process::output(process::rustup().args(["toolchain", "list"]))?;
+    toolchain(&installed, &pins.host, HOST_COMPONENTS, "everything but the BPF program")?;
+    toolchain(&installed, &pins.bpf, BPF_COMPONENTS, "the BPF program, a nightly-only target")?;
+    bpf_linker(workspace)?;
+    if purpose == Purpose::Tests {
+        test_packages()?;
+    }
+    Ok(())
+}
+
+fn toolchain(installed: &str, name: &str, components: &[&str], builds: &str) -> Result<()> {
+    let reason = if has_line_of(installed, name) {
+        // Asked only for a toolchain that is there: rustup might install it, whole.
+        let list = ["component", "list", "--installed", "--toolchain", name];
+        let present = process::output(process::rustup().args(list))?;
+        let missing: Vec<&str> =
+            components.iter().copied().filter(|c| !has_line_of(&present, c)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        format!("it lacks {}", missing.join(", "))
+    } else {
+        format!("it builds {builds}")
+    };
+    announce(&format!("Rust {name}"), &reason);
+    let mut install = process::rustup();
+    install.args(["toolchain", "install", name, "--profile=minimal", "--no-self-update"]);
+    install.args(components.iter().flat_map(|component| ["--component", component]));
+    process::run(&format!("installing Rust {name}"), &mut install)
+}
+
+/// Whether rustup listed `name`, alone or with a target behind it.
+fn has_line_of(listing: &str, name: &str) -> bool {
+    let tail = |line: &str| line.strip_prefix(name).map(|tail| tail.starts_with(['-', ' ']));
+    listing.lines().any(|line| line == name || tail(line) == Some(true))
+}
+
+fn bpf_linker(workspace: &Workspace) -> Result<()> {
+    let wanted = &workspace.pins.bpf_linker;
+    // A linker that cannot even tell its version is as good as none.
+    let found = process::output(std::process::Command::new("bpf-linker").arg("--version"));
+    let found = found.unwrap_or_default();
+    if found.split_whitespace().nth(1) == Some(wanted) {
+        return Ok(());
+    }
+    let reason = match found.trim() {
+        "" => "it links the BPF program".to_owned(),
+        other => format!("its LLVM must be that of {}; found {other}", workspace.pins.bpf),
+    };
+    announce(&format!("bpf-linker {wanted} (about a minute)"), &reason);
+    let mut install = workspace.cargo(["install", "bpf-linker", "--locked", "--force"]);
+    install.args(["--version", wanted]);
+    process::run("installing bpf-linker", &mut install)
+}
+
+fn test_packages() -> Result<()> {
+    let on_debian = process::find_in_path("dpkg-query").is_some();
+    let missing: Vec<&DebianPackage> = if on_debian {
+        let mut query = std::process::Command::new("dpkg-query");
+        query.args(["--show", "--showformat=${Package} ${db:Status-Status}\n"]);
+        query.args(TEST_PACKAGES.iter().map(|package| package.name));
+        // It fails when it knows nothing of a package, and lists the others.
+        let listing = query.output()?.stdout;
+        missing_packages(&String::from_utf8_lossy(&listing))
+    } else {
+        let absent = |p: &&DebianPackage| process::find_in_path(p.command).is_none();
+        TEST_PACKAGES.iter().filter(absent).collect()
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+
+    for package in &missing {
+        announce(package.name, package.reason);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    let install = format!("apt-get install {}", names.join(" "));
+    if !on_debian || process::find_in_path("apt-get").is_none() {
+        let commands: Vec<&str> = missing.iter().map(|package| package.command).collect();
+        bail!(
+            "this is not a Debian-like system (no dpkg-query, no apt-get): install what \
+             provides {} (`{install}` on Debian)",
+            commands.join(", ")
+        );
+    }
+    let root = Root::find("installing Debian packages", &install)?;
+    let apt = |args: &[&str]| {
+        let mut command = root.command("env");
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]).args(args);
+        process::run(&format!("apt-get {}", args[0]), &mut command)
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())
+}
+
+fn missing_packages(listing: &str) -> Vec<&'static DebianPackage> {
+    let installed = |p: &DebianPackage| {
+        listing.lines().any(|line| line.strip_prefix(p.name) == Some(" installed"))
+    };
+    TEST_PACKAGES.iter().filter(|package| !installed(package)).collect()
+}
+
+fn announce(what: &str, reason: &str) {
+    println!("installing {what}: {reason}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_or_component_is_found_by_its_whole_name() {
+        let toolchains = "stable-x86_64-unknown-linux-gnu (active, default)\n\
+                          1.98.0-x86_64-unknown-linux-gnu\nmine\nlinked (default)\n";
+        for there in ["1.98.0", "stable", "mine", "linked"] {
+            assert!(has_line_of(toolchains, there), "{there}");
+        }
+        for absent in ["1.98", "1.9", "nightly-2026-06-25", "min", "98.0"] {
+            assert!(!has_line_of(toolchains, absent), "{absent}");
+        }
+        assert!(!has_line_of("rustc-x86_64-unknown-linux-gnu\n", "rust-src"));
+        assert!(has_line_of("rust-src\n", "rust-src"));
+    }
+
+    #[test]
+    fn a_package_that_was_removed_is_missing() {
+        let all: String =
+            TEST_PACKAGES.iter().map(|package| format!("{} installed\n", package.name)).collect();
+        assert!(missing_packages(&all).is_empty());
+        let removed = all.replace("bpftool installed", "bpftool config-files");
+        let unknown = all.replace("tcpdump installed\n", "");
+        for (listing, name) in [(removed, "bpftool"), (unknown, "tcpdump")] {
+            let missing: Vec<_> = missing_packages(&listing).iter().map(|p| p.name).collect();
+            assert_eq!(missing, [name]);
+        }
+    }
+}
