@@ -40,8 +40,28 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: attach, take part in the ownership of VIPs, answer.
     Run(Box<RunArgs>),
+    /// Show what is attached in this network namespace and what it answers, whether or
+    /// not a daemon runs.
+    Status(StatusArgs),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
+}
+
+/// Flags of `announcer status`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// How to write it (to standard output).
+    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// How a command's result looks.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
 }
 
 /// How log lines look.

@@ -14,5 +14,6 @@ pub mod datapath;
 pub mod intent;
 pub mod ownership;
 pub mod responder;
+pub mod status;
 pub mod types;
 pub mod wire_state;

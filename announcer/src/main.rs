@@ -1,15 +1,17 @@
 //! The `announcer` command.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use announcer::{
-    cli::{Cli, Command, LogFormat},
+    cli::{Cli, Command, LogFormat, OutputFormat},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{
         self, DatapathError,
         namespace::{InstanceLock, InstanceLockError},
     },
+    status::Status,
+    types::BootTime,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -37,6 +39,12 @@ fn command(command: Command) -> Result<(), (u8, anyhow::Error)> {
         Command::Run(args) => {
             let config = Config::new(*args).map_err(|e| (USAGE, e.into()))?;
             runtime()?.block_on(daemon::run(config)).map_err(|e| (code(&e), e.into()))
+        }
+        Command::Status(args) => {
+            let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
+            let found = runtime()?.block_on(inspected).map_err(DaemonError::from);
+            let status = Status::new(&found.map_err(|e| (code(&e), e.into()))?, BootTime::now());
+            print(&status, args.output).map_err(|e| (UNEXPECTED, e))
         }
         Command::Detach => {
             let lock = InstanceLock::acquire().map_err(DaemonError::from);
@@ -86,6 +94,19 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// An error, not a panic, when nobody reads it any more.
+fn print(status: &Status, format: OutputFormat) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match format {
+        OutputFormat::Table => write!(out, "{status}")?,
+        OutputFormat::Json => {
+            serde_json::to_writer_pretty(&mut out, status)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(out.flush()?)
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]

@@ -16,7 +16,7 @@ use super::{
     error::DatapathError,
     hook::EffectiveHook,
     maps::Maps,
-    netlink::{AttachedMode, InterfaceFacts},
+    netlink::InterfaceFacts,
     pins::PinDir,
     xdp::{self, Attached},
 };
@@ -106,14 +106,7 @@ fn inspect(facts: &InterfaceFacts, pins: &PinDir) -> Result<Leftover, String> {
     let program_id = link.info().map_err(|error| error.to_string())?.program_id();
     // Each interface has its own instance of the program, so the program tells
     // whether the link is this interface's, or one's that had its index before.
-    let attached = facts.xdp.iter().find(|program| program.id == program_id);
-    let hook = match attached.map(|program| program.mode) {
-        Some(AttachedMode::Native) => EffectiveHook::XdpNative,
-        Some(AttachedMode::Generic) => EffectiveHook::XdpGeneric,
-        Some(AttachedMode::Offloaded) | None => {
-            return Err("its link is not attached to this interface".to_owned());
-        }
-    };
+    let hook = facts.hook_of(program_id).ok_or("its link is not attached to this interface")?;
     let slots: Array<MapData, u64> = open_map(pins, abi::VIP_CLAIMED)?;
     Ok(Leftover { link, program_id, hook, max_vips: slots.len() })
 }

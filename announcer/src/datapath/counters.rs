@@ -39,6 +39,17 @@ impl Totals {
     }
 }
 
+/// Counters that are not named are 0.
+impl FromIterator<(Counter, u64)> for Totals {
+    fn from_iter<T: IntoIterator<Item = (Counter, u64)>>(totals: T) -> Self {
+        let mut all = Self::default();
+        for (counter, total) in totals {
+            all.0[counter as usize] = total;
+        }
+        all
+    }
+}
+
 impl CounterReader {
     pub(super) fn open(pins: &PinDir) -> Result<Self, DatapathError> {
         Ok(Self {
@@ -76,7 +87,7 @@ impl CounterReader {
     }
 }
 
-fn open<T>(pins: &PinDir, name: &'static str) -> Result<T, DatapathError>
+pub(super) fn open<T>(pins: &PinDir, name: &'static str) -> Result<T, DatapathError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

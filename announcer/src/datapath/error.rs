@@ -111,6 +111,17 @@ pub enum DatapathError {
         /// What the kernel said.
         source: MapError,
     },
+    /// Pins of a daemon that was built with other maps.
+    #[error(
+        "the maps are those of another version of announcer (ABI {found}, this one's is {ours}); \
+         use that version, or let a daemon of this version replace them"
+    )]
+    OtherAbi {
+        /// The version that is pinned.
+        found: u32,
+        /// The version of this program.
+        ours: u32,
+    },
     /// Something below the pin directory.
     #[error("{what} {path} failed")]
     Pin {

@@ -133,7 +133,7 @@ fn encode_session(session: Option<&Session>) -> SessionRecord {
     record
 }
 
-fn decode_session(record: &SessionRecord) -> Option<Session> {
+pub(super) fn decode_session(record: &SessionRecord) -> Option<Session> {
     let text = record.text.get(..usize::try_from(record.len).ok()?)?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }

@@ -18,7 +18,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::ethtool;
+use super::{ethtool, hook::EffectiveHook};
 use crate::types::{IfIndex, MacAddr};
 
 /// The kernel could not be asked, or its answer not be understood.
@@ -110,6 +110,15 @@ impl InterfaceFacts {
     /// Whether the interface is one end of a veth pair.
     pub fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth") || self.driver.as_deref() == Some("veth")
+    }
+
+    /// Where the program with this id is attached; `None` when it is not.
+    pub(crate) fn hook_of(&self, program: u32) -> Option<EffectiveHook> {
+        match self.xdp.iter().find(|attached| attached.id == program)?.mode {
+            AttachedMode::Native => Some(EffectiveHook::XdpNative),
+            AttachedMode::Generic => Some(EffectiveHook::XdpGeneric),
+            AttachedMode::Offloaded => None,
+        }
     }
 
     fn from_message(message: &LinkMessage) -> Option<Self> {

@@ -366,3 +366,7 @@ impl Heartbeat {
         };
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests;

@@ -11,7 +11,10 @@ mod world;
 
 use std::{ops::Range, time::Duration};
 
-use announcer::ownership::{heartbeat::OnApiLoss, timing::Timing};
+use announcer::{
+    ownership::{heartbeat::OnApiLoss, timing::Timing},
+    types::Vip,
+};
 use world::{MS, Weather, World};
 
 const SECOND: u64 = 1000 * MS;
@@ -40,7 +43,7 @@ fn single_seed() -> Option<u64> {
 fn seeds() -> Range<u64> {
     match single_seed() {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_SEEDS").unwrap_or(300),
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(150),
     }
 }
 
@@ -111,19 +114,54 @@ fn one_node_holds_though_people_edit_leases() {
     storm(Weather { hands: true, ..STORM }, false);
 }
 
+const CALM: Weather = Weather { fault_every: Duration::ZERO, ..STORM };
+
+/// A world of 3 nodes and 20 VIPs, settled.
+fn calm(seed: u64, weather: Weather) -> World {
+    let mut world = World::new(seed, 3, 20, timing(), weather);
+    world.run(20 * SECOND, |w| one_owner(w, true)).expect("one owner");
+    all_answered(&world).expect("every VIP has a holder");
+    world
+}
+
+fn owners(world: &World) -> Vec<Vec<Vip>> {
+    world.nodes.iter().map(|n| n.map.keys().copied().collect()).collect()
+}
+
 #[test]
 fn nothing_moves_and_nothing_is_written_in_calm_weather() {
-    let calm = Weather { fault_every: Duration::ZERO, ..STORM };
     for seed in seeds() {
-        let mut world = World::new(seed, 3, 20, timing(), calm);
-        world.run(20 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        all_answered(&world).expect("every VIP has a holder");
-        let owners = |w: &World| w.nodes.iter().map(|n| n.map.keys().copied().collect()).collect();
-        let (before, writes): (Vec<Vec<_>>, _) = (owners(&world), world.store.writes);
+        let mut world = calm(seed, CALM);
+        let (before, writes) = (owners(&world), world.store.writes);
         world.run(40 * SECOND, |w| one_owner(w, true)).expect("one owner");
         assert_eq!(before, owners(&world), "seed {seed}: a VIP moved");
         let renewals = world.store.writes - writes;
         // 3 nodes, 20 s, one renewal a second, clocks up to 3 % off, 20 VIPs: no more.
         assert!((57..=63).contains(&renewals), "seed {seed}: {renewals} writes at rest");
+    }
+}
+
+#[test]
+fn nothing_moves_when_the_api_server_returns() {
+    for (seed, on_loss) in seeds().zip([OnApiLoss::Hold, OnApiLoss::Withdraw].into_iter().cycle()) {
+        let mut world = calm(seed, Weather { on_loss, ..CALM });
+        let before = owners(&world);
+        world.set_outage(true);
+        world.run(50 * SECOND, |w| one_owner(w, true)).expect("one owner");
+        match on_loss {
+            OnApiLoss::Hold => all_answered(&world).expect("held throughout"),
+            OnApiLoss::Withdraw => {
+                assert!(
+                    !world.vips.iter().any(|v| world.nodes.iter().any(|n| n.answers(world.t, *v)))
+                );
+            }
+        }
+        let writes = world.store.writes;
+        world.set_outage(false);
+        world.run(80 * SECOND, |w| one_owner(w, true)).expect("one owner");
+        all_answered(&world).expect("answered again");
+        assert_eq!(before, owners(&world), "seed {seed}, {on_loss:?}: a VIP moved");
+        let renewals = world.store.writes - writes;
+        assert!(renewals <= 3 * 32, "seed {seed}: {renewals} writes in 30 s: more than renewals");
     }
 }

@@ -30,12 +30,12 @@ enum Event {
         life: u64,
         ticket: u64,
     },
-    /// A request reaches the API server; `lost` says whether its answer is lost.
+    /// A request reaches the API server; its answer reaches the node later, or never.
     Arrive {
         node: usize,
         life: u64,
         request: Request,
-        lost: bool,
+        answered_at: Option<u64>,
     },
     Answer {
         node: usize,
@@ -221,6 +221,14 @@ impl World {
         }
     }
 
+    /// The API server stops answering anyone, or answers again.
+    pub(crate) fn set_outage(&mut self, outage: bool) {
+        self.outage = outage;
+        if !outage {
+            (0..self.nodes.len()).for_each(|i| self.relist(i));
+        }
+    }
+
     fn schedule(&mut self, at: u64, event: Event) {
         self.seq += 1;
         let key = (at.max(self.t), self.seq);
@@ -272,8 +280,8 @@ impl World {
             | Event::Answer { node, life, .. }
             | Event::Watch { node, life, .. }
             | Event::Relist { node, life } => (*node, *life),
-            Event::Arrive { node, life, request, lost } => {
-                return self.arrive(*node, *life, request.clone(), *lost);
+            Event::Arrive { node, life, request, answered_at } => {
+                return self.arrive(*node, *life, request.clone(), *answered_at);
             }
             Event::Fault => return self.fault(),
         };
@@ -361,33 +369,35 @@ impl World {
         let rough = !self.healed && !self.weather.fault_every.is_zero();
         let lost_on_the_way = self.outage || self.nodes[node].cut || (rough && self.rng.u8(..) < 4);
         let answer = failure(&request);
-        // The client gives up on its own clock; whichever comes first counts, and
-        // the machine ignores what it no longer waits for.
+        // The client gives up on its own clock. What is under way then may still
+        // be applied.
         if lost_on_the_way {
             self.schedule(gives_up, Event::Answer { node, life, request, answer });
             return;
         }
-        let slow = rough && self.rng.u8(..) < 8;
-        let delay = if slow { self.rng.u64(1..4000) } else { self.rng.u64(1..10) } * MS;
+        let mut travel = || {
+            let slow = rough && self.rng.u8(..) < 8;
+            if slow { self.rng.u64(1..3000) * MS } else { self.rng.u64(1..10) * MS }
+        };
+        let arrives = self.t + travel();
+        let answered = arrives + travel();
         let lost = rough && self.rng.u8(..) < 6;
-        let arrives = self.t + delay;
-        if arrives >= gives_up || lost {
-            self.schedule(gives_up, Event::Answer { node, life, request: request.clone(), answer });
-            self.schedule(arrives, Event::Arrive { node, life, request, lost: true });
-        } else {
-            self.schedule(arrives, Event::Arrive { node, life, request, lost: false });
+        let answered_at = (!lost && answered < gives_up).then_some(answered);
+        if answered_at.is_none() {
+            let request = request.clone();
+            self.schedule(gives_up, Event::Answer { node, life, request, answer });
         }
+        self.schedule(arrives, Event::Arrive { node, life, request, answered_at });
     }
 
-    fn arrive(&mut self, node: usize, life: u64, request: Request, lost: bool) {
+    fn arrive(&mut self, node: usize, life: u64, request: Request, answered_at: Option<u64>) {
         let (answer, change) = self.store.apply(&request);
-        self.trace(|w| format!("{} -> {request:?} lost={lost} => {answer:?}", w.nodes[node].name));
+        self.trace(|w| format!("{}: {request:?} => {answer:?}", w.nodes[node].name));
         if let Some(change) = change {
             self.broadcast(&change);
         }
-        if !lost {
-            let delay = self.rng.u64(1..10) * MS;
-            self.schedule(self.t + delay, Event::Answer { node, life, request, answer });
+        if let Some(at) = answered_at {
+            self.schedule(at, Event::Answer { node, life, request, answer });
         }
     }
 

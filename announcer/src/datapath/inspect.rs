@@ -1,0 +1,143 @@
+//! Looks at what is pinned, without a daemon and without disturbing one: maps are
+//! read, and neither the instance lock nor the ring buffers are touched.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
+
+use aya::{
+    maps::{Array, HashMap, MapData},
+    programs::links::{FdLink, PinnedLink},
+};
+
+use announcer_ebpf::abi::{
+    self, ABI_VERSION, HELD, InterfaceConfig, SILENT, SessionRecord, VipEntry,
+};
+
+use super::{
+    counters::{self, CounterReader, Totals},
+    current_namespace,
+    error::DatapathError,
+    hook::EffectiveHook,
+    maps,
+    netlink::{InterfaceFacts, Netlink},
+    pins::PinDir,
+};
+use crate::{
+    types::{BootTime, IfIndex, MacAddr, Session, Vip},
+    wire_state::WireEntry,
+};
+
+/// What is pinned for one interface.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The interface's index.
+    pub index: IfIndex,
+    /// Its name; `None` when it is gone and its pins are left.
+    pub name: Option<String>,
+    /// Where the pinned program is attached; `None` when it is not.
+    pub hook: Option<EffectiveHook>,
+    /// What the maps say, or why they cannot be read: pins that a daemon of another
+    /// version made, or that one was killed while making.
+    pub maps: Result<PinnedMaps, DatapathError>,
+}
+
+/// What the maps of one interface say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedMaps {
+    /// The MAC that is answered with.
+    pub mac: MacAddr,
+    /// The session under which the VIPs are held; `None` for static VIPs.
+    pub session: Option<Session>,
+    /// The VIPs that this node knows.
+    pub vips: BTreeMap<Vip, PinnedVip>,
+    /// Frames by what became of them, since the maps were made.
+    pub totals: Totals,
+}
+
+/// What the maps say of one VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinnedVip {
+    /// What is done with requests for it.
+    pub entry: WireEntry,
+    /// Requests answered since it was added.
+    pub answered: u64,
+}
+
+/// Reads what is pinned below `pin_root` for the calling thread's network namespace,
+/// by index. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`DatapathError::NotPermitted`], [`DatapathError::Unsupported`] before Linux 5.14,
+/// [`DatapathError::Netlink`], [`DatapathError::Pin`]. What concerns one interface
+/// only is in its [`Inspection::maps`].
+pub async fn inspect(pin_root: &Path) -> Result<Vec<Inspection>, DatapathError> {
+    let mut pinned = PinDir::all(pin_root, current_namespace()?)?;
+    if pinned.is_empty() {
+        return Ok(Vec::new());
+    }
+    pinned.sort_unstable_by_key(|(index, _)| *index);
+    let now = Netlink::connect()?.snapshot().await?;
+    let mut found = Vec::new();
+    for (index, pins) in pinned {
+        let facts = now.by_index(index);
+        let maps = match read(&pins) {
+            Err(error @ DatapathError::NotPermitted { .. }) => return Err(error),
+            // Taken down since the directory was read.
+            Err(_) if !pins.exists() => continue,
+            maps => maps,
+        };
+        let hook = facts.and_then(|facts| attached_hook(facts, &pins));
+        let name = facts.map(|facts| facts.name.clone());
+        found.push(Inspection { index, name, hook, maps });
+    }
+    Ok(found)
+}
+
+fn read(pins: &PinDir) -> Result<PinnedMaps, DatapathError> {
+    let config: Array<MapData, InterfaceConfig> = counters::open(pins, abi::CONFIG)?;
+    let config = config.get(&0, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))?;
+    if config.abi_version != ABI_VERSION {
+        return Err(DatapathError::OtherAbi { found: config.abi_version, ours: ABI_VERSION });
+    }
+    let session: Array<MapData, SessionRecord> = counters::open(pins, abi::SESSION)?;
+    let session = session.get(&0, 0).map_err(|error| DatapathError::map(abi::SESSION, error))?;
+    let reader = CounterReader::open(pins)?;
+    Ok(PinnedMaps {
+        mac: MacAddr::new(config.mac),
+        session: maps::decode_session(&session),
+        vips: read_vips(pins, &reader.answered()?)?,
+        totals: reader.totals()?,
+    })
+}
+
+fn read_vips(
+    pins: &PinDir,
+    answered: &BTreeMap<Vip, u64>,
+) -> Result<BTreeMap<Vip, PinnedVip>, DatapathError> {
+    let entries: HashMap<MapData, [u8; 4], VipEntry> = counters::open(pins, abi::VIPS)?;
+    let mut vips = BTreeMap::new();
+    for item in entries.iter() {
+        let (octets, entry) = item.map_err(|error| DatapathError::map(abi::VIPS, error))?;
+        let (Ok(vip), Some(entry)) = (Vip::new(Ipv4Addr::from(octets).into()), meaning(&entry))
+        else {
+            continue;
+        };
+        let answered = answered.get(&vip).copied().unwrap_or(0);
+        vips.insert(vip, PinnedVip { entry, answered });
+    }
+    Ok(vips)
+}
+
+/// `None` for flags that no version has written.
+const fn meaning(entry: &VipEntry) -> Option<WireEntry> {
+    match entry.flags {
+        HELD => Some(WireEntry::Answer { until: BootTime::from_nanos(entry.valid_until_ns) }),
+        SILENT => Some(WireEntry::Silent),
+        _ => None,
+    }
+}
+
+/// The hook of the pinned link's program, if that is on this interface.
+fn attached_hook(facts: &InterfaceFacts, pins: &PinDir) -> Option<EffectiveHook> {
+    let link = FdLink::from(PinnedLink::from_pin(pins.link()).ok()?);
+    facts.hook_of(link.info().ok()?.program_id())
+}

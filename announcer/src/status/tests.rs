@@ -1,0 +1,110 @@
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{io, net::Ipv4Addr, time::Duration};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    datapath::{Counter, DatapathError, EffectiveHook, Totals},
+    types::{IfIndex, MacAddr, Session},
+};
+
+const NOW: BootTime = BootTime::from_nanos(60_000_000_000);
+
+fn vip(last: u8) -> Vip {
+    Vip::new(Ipv4Addr::new(192, 0, 2, last).into()).expect("a unicast address")
+}
+
+fn until(until: BootTime) -> WireEntry {
+    WireEntry::Answer { until }
+}
+
+fn ens18() -> Inspection {
+    let vips = [
+        (vip(10), until(NOW + Duration::from_millis(1900)), 12),
+        (vip(9), until(NOW), 3),
+        (vip(200), WireEntry::Silent, 0),
+    ];
+    Inspection {
+        index: IfIndex::new(2).expect("not 0"),
+        name: Some("ens18".into()),
+        hook: Some(EffectiveHook::XdpGeneric),
+        maps: Ok(PinnedMaps {
+            mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            session: Some(Session::new("8d6f", 3)),
+            vips: vips.map(|(vip, entry, answered)| (vip, PinnedVip { entry, answered })).into(),
+            totals: [(Counter::Answered, 15), (Counter::ClaimReported, 1)].into_iter().collect(),
+        }),
+    }
+}
+
+fn leftover() -> Inspection {
+    let index = IfIndex::new(7).expect("not 0");
+    let source = io::Error::from_raw_os_error(libc::ENOENT);
+    let error = DatapathError::System { what: "opening a map", source };
+    Inspection { index, name: None, hook: None, maps: Err(error) }
+}
+
+#[test]
+fn the_table_says_what_is_answered_and_for_how_long() {
+    let table = Status::new(&[ens18(), leftover()], NOW).to_string();
+    let expected = "\
+ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session 8d6f/3
+  VIP              STATE                           ANSWERED
+  192.0.2.9        expired 0.0 s ago                      3
+  192.0.2.10       answering until +1.9 s                12
+  192.0.2.200      silent                                 0
+  counters: answered 15, claim_reported 1
+
+(gone)  ifindex 7  not attached
+  opening a map failed: No such file or directory (os error 2)
+";
+    assert_eq!(table, expected);
+}
+
+#[test]
+fn the_json_has_every_counter_and_the_same_facts() {
+    let status = Status::new(&[ens18(), leftover()], NOW + Duration::from_millis(400));
+    let json = serde_json::to_value(&status).expect("it can be written");
+    let first = &json["interfaces"][0];
+    assert_eq!(
+        first["vips"],
+        json!([
+            { "vip": "192.0.2.9", "state": "expired", "since": 0.4, "answered": 3 },
+            { "vip": "192.0.2.10", "state": "answering", "remaining": 1.5, "answered": 12 },
+            { "vip": "192.0.2.200", "state": "silent", "answered": 0 },
+        ])
+    );
+    let names = ["interface", "ifindex", "hook", "mac", "session"];
+    let expected = json!(["ens18", 2, "xdp-generic", "02:00:00:00:00:01", "8d6f/3"]);
+    assert_eq!(json!(names.map(|name| &first[name])), expected);
+    let counters = first["counters"].as_object().expect("an object");
+    assert_eq!(counters.len(), Counter::ALL.len());
+    assert_eq!((&counters["answered"], &counters["silenced"]), (&json!(15), &json!(0)));
+    let error = "opening a map failed: No such file or directory (os error 2)";
+    let expected = json!({ "interface": null, "ifindex": 7, "hook": null, "error": error });
+    assert_eq!(json["interfaces"][1], expected);
+}
+
+#[test]
+fn without_pins_it_says_so() {
+    let status = Status::new(&[], NOW);
+    assert_eq!(status.to_string(), "nothing is attached in this network namespace\n");
+    assert_eq!(serde_json::to_value(&status).expect("json"), json!({ "interfaces": [] }));
+}
+
+#[test]
+fn an_interface_without_vips_or_traffic_is_short() {
+    let mut bare = ens18();
+    if let Ok(maps) = &mut bare.maps {
+        maps.vips.clear();
+        maps.session = None;
+        maps.totals = Totals::default();
+    }
+    let expected = "\
+ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session none
+  no VIPs
+";
+    assert_eq!(Status::new(&[bare], NOW).to_string(), expected);
+}
