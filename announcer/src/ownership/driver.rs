@@ -1,19 +1,25 @@
 //! The loop between the machine and the world: wait, feed, act, publish.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
-    stream::{FuturesUnordered, Stream},
+    stream::{self, BoxStream, FuturesUnordered, Stream},
 };
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::StreamMap;
 use tracing::{debug, info, warn};
 
 use super::{
     lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     store::Store,
-    watch::{LeaseEvent, leases},
+    watch::{self as leases, LeaseEvent},
 };
 use crate::{
     types::{BootTime, MacAddr, NodeName, Session},
@@ -38,7 +44,8 @@ pub struct Channels {
 
 /// Runs the protocol until a drain has come to its end.
 pub async fn run(settings: Settings, adopted: Option<Adopted>, store: Store, channels: Channels) {
-    let events = leases(store.api().clone());
+    let api = store.api().clone();
+    let events = stream::select(leases::vip_leases(api.clone()), leases::sessions(api));
     Driver::new(settings, adopted, store, channels).run(events).await;
 }
 
@@ -48,6 +55,8 @@ struct Driver {
     channels: Channels,
     vip_requests: Arc<Semaphore>,
     macs: BTreeMap<MacAddr, NodeName>,
+    /// One watch for each node that this one monitors.
+    monitored: StreamMap<NodeName, BoxStream<'static, LeaseEvent>>,
     log: Log,
 }
 
@@ -59,6 +68,7 @@ impl Driver {
             channels,
             vip_requests: Arc::new(Semaphore::new(VIP_REQUESTS)),
             macs: BTreeMap::new(),
+            monitored: StreamMap::new(),
             log: Log::default(),
         }
     }
@@ -71,6 +81,7 @@ impl Driver {
             for request in self.machine.poll(now) {
                 inflight.push(attempt(self.store.clone(), self.vip_requests.clone(), request));
             }
+            self.follow_monitored();
             self.publish(now);
             if self.machine.finished() {
                 return;
@@ -82,6 +93,7 @@ impl Driver {
                     self.answered(request, answer, error.as_deref());
                 }
                 Some(event) = events.next() => self.lease_event(event),
+                Some((_, event)) = self.monitored.next() => self.lease_event(event),
                 Ok(()) = self.channels.intent.changed() => self.intent_changed(),
                 Some(claim) = self.channels.claims.recv() => self.claimed(claim),
                 Ok(()) = self.channels.drain.changed() => {
@@ -93,6 +105,19 @@ impl Driver {
             while let Some(Some(event)) = events.next().now_or_never() {
                 self.lease_event(event);
             }
+        }
+    }
+
+    /// Begins and ends watches as the machine's choice of nodes changes.
+    fn follow_monitored(&mut self) {
+        let wanted = self.machine.monitored();
+        let watched: BTreeSet<_> = self.monitored.keys().cloned().collect();
+        for node in watched.difference(&wanted) {
+            self.monitored.remove(node);
+        }
+        for node in wanted.difference(&watched) {
+            let watch = leases::node_lease(self.store.api().clone(), node.clone());
+            self.monitored.insert(node.clone(), watch.boxed());
         }
     }
 

@@ -35,6 +35,7 @@ enum Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pending {
     Read,
+    Create,
     Renew { sent: BootTime },
     Open { sent: BootTime },
     Close,
@@ -62,6 +63,9 @@ pub struct Heartbeat {
     unconfirmed: Option<BootTime>,
     /// How far answers on trust reach; pushed forward by every poll.
     trust_until: BootTime,
+    /// How far a predecessor let the data plane answer. It entitles to nothing
+    /// else: part of it may have been trust.
+    inherited_until: BootTime,
     closing: bool,
     closed: bool,
 }
@@ -70,7 +74,7 @@ impl Heartbeat {
     const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
     /// Starts without a session; `adopted` is the session that a killed
-    /// predecessor left in the pinned maps, and until when it was valid.
+    /// predecessor left in the pinned maps, and until when they answer.
     pub fn new(
         me: NodeName,
         timing: Timing,
@@ -94,6 +98,7 @@ impl Heartbeat {
             // A new process has confirmed nothing yet.
             unconfirmed: Some(BootTime::ZERO),
             trust_until: BootTime::ZERO,
+            inherited_until: BootTime::ZERO,
             closing: false,
             closed: false,
         }
@@ -133,7 +138,7 @@ impl Heartbeat {
     pub fn answer_until(&self, now: BootTime) -> Option<BootTime> {
         self.session.as_ref()?;
         let trusted = if self.may_hold_on(now) { self.trust_until } else { BootTime::ZERO };
-        Some(self.valid_until.max(trusted))
+        Some(self.valid_until.max(trusted).max(self.inherited_until))
     }
 
     /// Whether VIPs are answered on trust: the API server is silent, and this
@@ -189,7 +194,7 @@ impl Heartbeat {
     pub fn answered(&mut self, now: BootTime, reply: Reply<NodeLease>) -> bool {
         let Some((pending, _)) = self.pending.take() else { return false };
         match (reply, pending) {
-            (Reply::Ok(lease), Pending::Read) => {
+            (Reply::Ok(lease), Pending::Read | Pending::Create) => {
                 self.next_attempt = now;
                 self.learn_if_newer(now, lease)
             }
@@ -264,7 +269,9 @@ impl Heartbeat {
                 self.closed = true;
                 return None;
             }
-            Known::Absent => (Pending::Open { sent: now }, self.write(None, 1, true)),
+            // Closed first, opened by the next write: sessions begin and end
+            // where all nodes look, leases that are born open nobody would see.
+            Known::Absent => (Pending::Create, self.write(None, 0, false)),
             Known::Present(lease) => {
                 let (expect, transitions) = (Some(lease.expect()), lease.session.transitions());
                 let mine = lease.open && self.session.as_ref() == Some(&lease.session);
@@ -328,7 +335,7 @@ impl Heartbeat {
             if current.as_ref() == Some(&session) {
                 self.session = Some(session);
                 self.opened_at = now;
-                self.valid_until = until;
+                self.inherited_until = until;
                 self.next_attempt = now;
             }
             return true;
@@ -339,6 +346,7 @@ impl Heartbeat {
     fn lose(&mut self, now: BootTime) -> bool {
         self.valid_until = BootTime::ZERO;
         self.trust_until = BootTime::ZERO;
+        self.inherited_until = BootTime::ZERO;
         if self.pending.is_none() {
             self.next_attempt = now;
         }

@@ -42,6 +42,13 @@ pub struct NodeLease {
 }
 
 impl NodeLease {
+    /// The lease as it is at `version` after its session was opened: all that a
+    /// watch tells of an object that leaves its selection is that it did.
+    pub fn opened(&self, version: Version) -> Self {
+        let transitions = self.session.transitions().saturating_add(1);
+        Self { version, session: Session::new(self.session.uid(), transitions), open: true }
+    }
+
     /// What a write must find for this reading to be current.
     pub fn expect(&self) -> Expect {
         Expect { uid: self.session.uid().to_owned(), version: self.version }

@@ -41,8 +41,10 @@ pub enum Input {
     NodeLease(NodeName, Seen<NodeLease>),
     /// A watch event or list entry about a VIP lease.
     VipLease(Vip, Seen<VipLease>),
-    /// Everything that exists has been fed in at least once.
-    Listed,
+    /// Every node lease that exists has been fed in.
+    NodesListed,
+    /// Every VIP lease that exists has been fed in, and what is gone as absent.
+    VipsListed,
     /// What became of a request.
     Answered(Request, Answer),
     /// Another station announced this VIP on the wire.
@@ -72,7 +74,8 @@ pub struct Machine {
     peers: Peers,
     slots: BTreeMap<Vip, Slot>,
     intent: Option<Arc<Intent>>,
-    listed: bool,
+    nodes_listed: bool,
+    vips_listed: bool,
     /// What happened to leases before that was not seen event by event.
     blind_until: BootTime,
     adopted: BTreeMap<Vip, BootTime>,
@@ -103,7 +106,8 @@ impl Machine {
             peers,
             slots: BTreeMap::new(),
             intent: None,
-            listed: false,
+            nodes_listed: false,
+            vips_listed: false,
             blind_until: BootTime::ZERO,
             adopted: answering,
             draining: false,
@@ -121,17 +125,21 @@ impl Machine {
             }
             Input::NodeLease(node, seen) => self.node_seen(now, &node, seen),
             Input::VipLease(vip, seen) => self.vip_seen(now, vip, seen),
-            Input::Listed => {
-                self.listed = true;
+            Input::NodesListed => {
+                self.nodes_listed = true;
+                self.mark_all();
+            }
+            Input::VipsListed => {
+                self.vips_listed = true;
                 self.blind_until = now;
                 self.mark_all();
             }
             Input::Answered(request, answer) => self.answered(now, request, answer),
             Input::Rival(vip) => {
-                let holding_on =
-                    self.heartbeat.may_hold_on(now) && now >= self.heartbeat.valid_until();
+                // A valid holder knows better than the rival; who answers on trust does not.
+                let on_trust = !self.heartbeat.valid(now);
                 if let Some(slot) = self.slots.get_mut(&vip) {
-                    slot.rival(&self.settings.me, holding_on);
+                    slot.rival(&self.settings.me, on_trust);
                     self.dirty.insert(vip);
                 }
             }
@@ -195,7 +203,7 @@ impl Machine {
                         (Some(slot), _) if slot.answering(now, &self.settings.me, session) => {
                             WireEntry::Answer { until }
                         }
-                        (None, Some(until)) if !self.listed => WireEntry::Answer { until },
+                        (None, Some(until)) if !self.vips_listed => WireEntry::Answer { until },
                         _ => WireEntry::Silent,
                     }
                 }
@@ -213,6 +221,11 @@ impl Machine {
     /// Whether a drain has come to its end.
     pub fn finished(&self) -> bool {
         self.draining && self.heartbeat.closed()
+    }
+
+    /// The nodes whose renewals are to be watched by name.
+    pub fn monitored(&self) -> BTreeSet<NodeName> {
+        self.peers.monitored()
     }
 
     /// The heartbeat, for status and logs.

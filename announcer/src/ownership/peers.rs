@@ -1,6 +1,10 @@
 //! The other nodes' sessions as this node sees them, and when to fence them. Pure.
+//!
+//! Everybody learns when a session begins or ends; the renewals in between are
+//! delivered to a few *monitors* only, the first live nodes by rendezvous
+//! hashing of the watched node. Otherwise n nodes would cost n² watch events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     lease::{NodeLease, Reply, Request, Seen, Version},
@@ -23,10 +27,16 @@ pub enum Tenure {
     Stale,
 }
 
+/// How many live nodes watch each node's renewals.
+pub const MONITORS: usize = 3;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Peer {
     known: Seen<NodeLease>,
     changed_at: BootTime,
+    /// Its lease vanished while its session was open, and only its monitors
+    /// know: one of them is to put a closed one in its place, for all to see.
+    orphaned: bool,
     /// The request under way, and when it may be given up for lost.
     pending: bool,
     retry_at: BootTime,
@@ -46,12 +56,16 @@ pub struct Peers {
     me: NodeName,
     timing: Timing,
     peers: BTreeMap<NodeName, Peer>,
+    /// The nodes that this one monitors: its rank, and since when.
+    monitored: BTreeMap<NodeName, (u32, BootTime)>,
+    /// A session has begun or ended since the monitors were last worked out.
+    stirred: bool,
 }
 
 impl Peers {
     /// Knows nobody yet.
     pub const fn new(me: NodeName, timing: Timing) -> Self {
-        Self { me, timing, peers: BTreeMap::new() }
+        Self { me, timing, peers: BTreeMap::new(), monitored: BTreeMap::new(), stirred: false }
     }
 
     /// Nodes whose session is open, as far as seen; not this one.
@@ -59,15 +73,16 @@ impl Peers {
         self.peers.iter().filter(|(_, p)| p.open().is_some()).map(|(n, _)| n)
     }
 
-    /// Whether `node` has an open session, as far as seen.
-    pub fn is_live(&self, node: &NodeName) -> bool {
-        self.peers.get(node).is_some_and(|p| p.open().is_some())
+    /// The nodes whose renewals this one is to watch, as of the last poll.
+    pub fn monitored(&self) -> BTreeSet<NodeName> {
+        self.monitored.keys().cloned().collect()
     }
 
     /// Takes in a watch event or a reading. Returns whether any session began or ended.
     pub fn observe(&mut self, now: BootTime, node: &NodeName, seen: Seen<NodeLease>) -> bool {
         let Some(peer) = self.peers.get_mut(node) else {
             self.peers.insert(node.clone(), Peer::new(now, seen));
+            self.stirred = true;
             return true;
         };
         match (&peer.known, &seen) {
@@ -90,8 +105,10 @@ impl Peers {
             Seen::Absent(_) => None,
         };
         let changed = session(&peer.known) != session(&seen);
+        peer.orphaned = peer.open().is_some() && matches!(seen, Seen::Absent(_));
         peer.known = seen;
         peer.changed_at = now;
+        self.stirred |= changed;
         changed
     }
 
@@ -170,6 +187,9 @@ impl Peers {
         valid: bool,
         connected_since: Option<BootTime>,
     ) -> Vec<Request> {
+        if std::mem::take(&mut self.stirred) {
+            self.choose_monitored(now);
+        }
         let due: Vec<_> = self
             .peers
             .iter()
@@ -178,12 +198,17 @@ impl Peers {
                 if peer.must_read {
                     return Some(Request::ReadNode(node.clone()));
                 }
-                let lease = peer.open()?;
                 let due = self.fence_due(node, peer, connected_since).is_some_and(|t| now >= t);
+                let (expect, transitions) = match peer.open() {
+                    Some(lease) => {
+                        (Some(lease.expect()), lease.session.transitions().saturating_add(1))
+                    }
+                    None => (None, 0),
+                };
                 (valid && due).then(|| Request::WriteNode {
                     node: node.clone(),
-                    expect: Some(lease.expect()),
-                    transitions: lease.session.transitions().saturating_add(1),
+                    expect,
+                    transitions,
                     open: false,
                 })
             })
@@ -214,20 +239,35 @@ impl Peers {
             .min()
     }
 
-    /// D after the last change, counted only while our own renewals succeed;
-    /// observers of lower rank leave the first a head start.
+    /// Works out which nodes this one monitors. The timer of a node that is new
+    /// among them starts now: its renewals have not been seen until now.
+    fn choose_monitored(&mut self, now: BootTime) {
+        let mut chosen = BTreeMap::new();
+        for (node, peer) in &self.peers {
+            if peer.open().is_none() && !peer.orphaned {
+                continue;
+            }
+            let others = self.live().filter(|n| *n != node);
+            let rank = placement::monitor_rank(node, &self.me, others);
+            if rank < MONITORS {
+                let since = self.monitored.get(node).map_or(now, |(_, since)| *since);
+                chosen.insert(node.clone(), (u32::try_from(rank).unwrap_or(u32::MAX), since));
+            }
+        }
+        self.monitored = chosen;
+    }
+
+    /// D after the last change, counted only while we watch it and our own
+    /// renewals succeed; monitors of lower rank leave the first a head start.
     fn fence_due(
         &self,
         node: &NodeName,
         peer: &Peer,
         connected_since: Option<BootTime>,
     ) -> Option<BootTime> {
-        peer.open()?;
-        let others = self.live().filter(|n| *n != node);
-        let rank = placement::monitor_rank(node, &self.me, others);
-        let head_start = self.timing.stagger() * u32::try_from(rank).unwrap_or(u32::MAX).min(100);
-        let quiet_since = peer.changed_at.max(connected_since?);
-        Some(quiet_since + self.timing.lease_duration() + head_start)
+        let (rank, monitored_since) = *self.monitored.get(node)?;
+        let quiet_since = peer.changed_at.max(connected_since?).max(monitored_since);
+        Some(quiet_since + self.timing.lease_duration() + self.timing.stagger() * rank)
     }
 }
 
@@ -240,6 +280,7 @@ impl Peer {
         Self {
             known,
             changed_at: now,
+            orphaned: false,
             pending: false,
             retry_at: BootTime::ZERO,
             absent_as_of,

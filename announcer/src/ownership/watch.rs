@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, ResourceExt,
+    api::ListParams,
     runtime::{WatchStreamExt, watcher},
 };
 
 use super::{
     lease::Seen,
     machine::Input,
-    store::{self, Known, LEASE_LABEL, Subject},
+    store::{self, Known, LEASE_LABEL, SESSION_LABEL, Subject},
 };
 use crate::{
     backoff::watch_backoff,
@@ -34,64 +35,154 @@ pub enum LeaseEvent {
 /// died silently is noticed a few seconds after.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All events about Leases of ours in the API's namespace, for ever.
-pub fn leases(api: Api<Lease>) -> impl Stream<Item = LeaseEvent> + Send + 'static {
-    let timeout = u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(u32::MAX);
-    let config = watcher::Config::default().labels(LEASE_LABEL).timeout(timeout);
-    let mut known = BTreeSet::new();
-    let mut listing = None;
-    watcher(api, config)
-        .backoff(watch_backoff())
+/// All events about VIP leases: there is one only when a VIP changes hands.
+pub fn vip_leases(api: Api<Lease>) -> impl Stream<Item = LeaseEvent> + Send + 'static {
+    let mut listing = Listing::default();
+    watch(api, config().labels(&format!("{LEASE_LABEL}=vip")))
         .map(move |event| match event {
-            Ok(event) => translate(event, &mut known, &mut listing),
+            Ok(event) => listing.vips(event),
             Err(error) => vec![LeaseEvent::Broken(error.to_string())],
         })
         .flat_map(stream::iter)
-        .filter(|event| {
-            let empty = matches!(event, LeaseEvent::Macs(_, macs) if macs.is_empty());
-            future::ready(!empty)
-        })
 }
 
-fn translate(
-    event: watcher::Event<Lease>,
-    known: &mut BTreeSet<String>,
-    listing: &mut Option<BTreeSet<String>>,
-) -> Vec<LeaseEvent> {
-    match event {
-        watcher::Event::Init => {
-            *listing = Some(BTreeSet::new());
-            Vec::new()
+/// Where and when sessions begin and end, of all nodes, without the renewals in
+/// between: a watch of the node leases that are *over*. The API server tells of
+/// an object that enters or leaves a selection, and is silent while it is outside.
+pub fn sessions(api: Api<Lease>) -> impl Stream<Item = LeaseEvent> + Send + 'static {
+    let over = format!("{LEASE_LABEL}=node,{SESSION_LABEL}=over");
+    watch(api.clone(), config().labels(&over))
+        .then(move |event| {
+            let api = api.clone();
+            async move {
+                match event {
+                    Ok(watcher::Event::Init) => Vec::new(),
+                    // The list that follows has them all.
+                    Ok(watcher::Event::InitApply(_)) => Vec::new(),
+                    Ok(watcher::Event::InitDone) => all_node_leases(&api).await,
+                    Ok(watcher::Event::Apply(lease)) => present(&lease),
+                    Ok(watcher::Event::Delete(lease)) => opened(&lease),
+                    Err(error) => vec![LeaseEvent::Broken(error.to_string())],
+                }
+            }
+        })
+        .flat_map(stream::iter)
+}
+
+/// All events about one node's lease, renewals included.
+pub fn node_lease(api: Api<Lease>, node: NodeName) -> impl Stream<Item = LeaseEvent> + Send {
+    let name = store::node_lease_name(&node);
+    let mut found = false;
+    watch(api, config().fields(&format!("metadata.name={name}")))
+        .map(move |event| match event {
+            Ok(watcher::Event::Init) => {
+                found = false;
+                Vec::new()
+            }
+            Ok(watcher::Event::InitApply(lease)) => {
+                found = true;
+                present(&lease)
+            }
+            Ok(watcher::Event::InitDone) if found => Vec::new(),
+            Ok(watcher::Event::InitDone) => absent(&name, None).into_iter().collect(),
+            Ok(watcher::Event::Apply(lease)) => present(&lease),
+            Ok(watcher::Event::Delete(lease)) => deleted(&lease),
+            Err(error) => vec![LeaseEvent::Broken(error.to_string())],
+        })
+        .flat_map(stream::iter)
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(u32::MAX))
+}
+
+fn watch(
+    api: Api<Lease>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Send {
+    watcher(api, config).backoff(watch_backoff())
+}
+
+/// Every node lease there is; asks until it gets an answer.
+async fn all_node_leases(api: &Api<Lease>) -> Vec<LeaseEvent> {
+    let selection = ListParams::default().labels(&format!("{LEASE_LABEL}=node"));
+    let mut pauses = watch_backoff();
+    loop {
+        if let Ok(leases) = api.list(&selection).await {
+            let events = leases.items.iter().flat_map(present);
+            return events.chain([LeaseEvent::Input(Input::NodesListed)]).collect();
         }
-        watcher::Event::InitApply(lease) => {
-            listing.get_or_insert_default().insert(lease.name_any());
-            present(&lease)
-        }
-        watcher::Event::InitDone => {
-            let listed = listing.take().unwrap_or_default();
-            let gone = known.difference(&listed).filter_map(|name| absent(name, None));
-            let events = gone.chain([LeaseEvent::Input(Input::Listed)]).collect();
-            *known = listed;
-            events
-        }
-        watcher::Event::Apply(lease) => {
-            known.insert(lease.name_any());
-            present(&lease)
-        }
-        watcher::Event::Delete(lease) => {
-            let name = lease.name_any();
-            known.remove(&name);
-            absent(&name, store::version(&lease).ok()).into_iter().collect()
+        tokio::time::sleep(pauses.next().unwrap_or(WATCH_TIMEOUT)).await;
+    }
+}
+
+/// Which VIP leases are known, to tell after a new list which are gone.
+#[derive(Default)]
+struct Listing {
+    known: BTreeSet<String>,
+    listed: BTreeSet<String>,
+}
+
+impl Listing {
+    fn vips(&mut self, event: watcher::Event<Lease>) -> Vec<LeaseEvent> {
+        match event {
+            watcher::Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            watcher::Event::InitApply(lease) => {
+                self.listed.insert(lease.name_any());
+                present(&lease)
+            }
+            watcher::Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = self.known.difference(&listed).filter_map(|name| absent(name, None));
+                let events = gone.chain([LeaseEvent::Input(Input::VipsListed)]).collect();
+                self.known = listed;
+                events
+            }
+            watcher::Event::Apply(lease) => {
+                self.known.insert(lease.name_any());
+                present(&lease)
+            }
+            watcher::Event::Delete(lease) => {
+                self.known.remove(&lease.name_any());
+                deleted(&lease)
+            }
         }
     }
 }
 
+/// A node lease that has left the selection of those that are over. Should it
+/// have been deleted instead, its monitors will find out.
+fn opened(lease: &Lease) -> Vec<LeaseEvent> {
+    match store::understand(lease) {
+        Ok(Known::Node(node, lease, macs)) => {
+            let opened = lease.opened(lease.version);
+            macs_of(&node, macs)
+                .chain([LeaseEvent::Input(Input::NodeLease(node, Seen::Present(opened)))])
+                .collect()
+        }
+        Ok(Known::Vip(..)) => Vec::new(),
+        Err(error) => vec![LeaseEvent::Broken(error.to_string())],
+    }
+}
+
+fn deleted(lease: &Lease) -> Vec<LeaseEvent> {
+    absent(&lease.name_any(), store::version(lease).ok()).into_iter().collect()
+}
+
+/// A fence leaves no MAC addresses in a lease; those known before still count.
+fn macs_of(node: &NodeName, macs: Vec<MacAddr>) -> impl Iterator<Item = LeaseEvent> + use<> {
+    let known = (!macs.is_empty()).then(|| LeaseEvent::Macs(node.clone(), macs));
+    known.into_iter()
+}
+
 fn present(lease: &Lease) -> Vec<LeaseEvent> {
     match store::understand(lease) {
-        Ok(Known::Node(node, lease, macs)) => vec![
-            LeaseEvent::Macs(node.clone(), macs),
-            LeaseEvent::Input(Input::NodeLease(node, Seen::Present(lease))),
-        ],
+        Ok(Known::Node(node, lease, macs)) => macs_of(&node, macs)
+            .chain([LeaseEvent::Input(Input::NodeLease(node, Seen::Present(lease)))])
+            .collect(),
         Ok(Known::Vip(vip, lease)) => {
             vec![LeaseEvent::Input(Input::VipLease(vip, Seen::Present(lease)))]
         }

@@ -1,7 +1,7 @@
 //! The API server of the simulation: two kinds of leases, compare-and-swap,
 //! one global version, and a history for watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use announcer::{
     ownership::{
@@ -14,16 +14,42 @@ use announcer::{
 /// What a change was about, as a watch delivers it.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Node(NodeName, Seen<NodeLease>),
+    /// What a watch by name shows; and what the watch of closed leases shows, if
+    /// the lease was closed before or is closed now.
+    Node {
+        node: NodeName,
+        seen: Seen<NodeLease>,
+        overview: Option<NodeLease>,
+    },
     Vip(Vip, Seen<VipLease>),
 }
 
-impl From<Change> for Input {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Node(node, seen) => Self::NodeLease(node, seen),
-            Change::Vip(vip, seen) => Self::VipLease(vip, seen),
+impl Change {
+    /// What a node sees of it that watches `watched` by name.
+    pub(crate) fn seen_by(self, watched: &BTreeSet<NodeName>) -> Option<Input> {
+        match self {
+            Self::Node { node, seen, .. } if watched.contains(&node) => {
+                Some(Input::NodeLease(node, seen))
+            }
+            Self::Node { node, overview, .. } => {
+                Some(Input::NodeLease(node, Seen::Present(overview?)))
+            }
+            Self::Vip(vip, seen) => Some(Input::VipLease(vip, seen)),
         }
+    }
+}
+
+/// What the watch of closed leases makes of a change: a lease that leaves it has
+/// been opened, as far as can be told from there.
+fn overview(
+    before: Option<&NodeLease>,
+    after: Option<&NodeLease>,
+    at: Version,
+) -> Option<NodeLease> {
+    match (before, after) {
+        (_, Some(after)) if !after.open => Some(after.clone()),
+        (Some(before), _) if !before.open => Some(before.opened(at)),
+        _ => None,
     }
 }
 
@@ -54,8 +80,12 @@ impl Store {
                 let version = self.next();
                 let session = Session::new(uid, *transitions);
                 let lease = NodeLease { version, session, open: *open };
-                self.nodes.insert(node.clone(), lease.clone());
-                let change = Change::Node(node.clone(), Seen::Present(lease.clone()));
+                let before = self.nodes.insert(node.clone(), lease.clone());
+                let change = Change::Node {
+                    node: node.clone(),
+                    seen: Seen::Present(lease.clone()),
+                    overview: overview(before.as_ref(), Some(&lease), version),
+                };
                 (Answer::Node(Reply::Ok(lease)), Some(change))
             }
             Request::WriteVip { vip, expect, claim } => {
@@ -76,9 +106,10 @@ impl Store {
 
     /// Somebody deletes a node lease by hand.
     pub(crate) fn delete_node(&mut self, node: &NodeName) -> Option<Change> {
-        self.nodes.remove(node)?;
+        let before = self.nodes.remove(node)?;
         let version = self.next();
-        Some(Change::Node(node.clone(), Seen::Absent(Some(version))))
+        let overview = overview(Some(&before), None, version);
+        Some(Change::Node { node: node.clone(), seen: Seen::Absent(Some(version)), overview })
     }
 
     /// Somebody deletes a VIP lease by hand.
@@ -98,17 +129,19 @@ impl Store {
         Some(change)
     }
 
+    /// One node lease as a list shows it.
+    pub(crate) fn node(&self, node: &NodeName) -> Input {
+        let seen = self.nodes.get(node).cloned().map_or(Seen::Absent(None), Seen::Present);
+        Input::NodeLease(node.clone(), seen)
+    }
+
     /// Everything there is, and the absence of what is known of and gone.
-    pub(crate) fn list(&self, nodes: &[NodeName], vips: &[Vip]) -> Vec<Change> {
-        let node = |n: &NodeName| {
-            let seen = self.nodes.get(n).cloned().map_or(Seen::Absent(None), Seen::Present);
-            Change::Node(n.clone(), seen)
-        };
+    pub(crate) fn list(&self, nodes: &[NodeName], vips: &[Vip]) -> Vec<Input> {
         let vip = |v: &Vip| {
             let seen = self.vips.get(v).cloned().map_or(Seen::Absent(None), Seen::Present);
-            Change::Vip(*v, seen)
+            Input::VipLease(*v, seen)
         };
-        nodes.iter().map(node).chain(vips.iter().map(vip)).collect()
+        nodes.iter().map(|n| self.node(n)).chain(vips.iter().map(vip)).collect()
     }
 
     fn next(&mut self) -> Version {

@@ -53,6 +53,12 @@ enum Event {
         node: usize,
         life: u64,
     },
+    /// A watch by name begins, with the object as it is.
+    Named {
+        node: usize,
+        life: u64,
+        watched: NodeName,
+    },
     Fault,
 }
 
@@ -71,6 +77,8 @@ pub(crate) struct Node {
     /// Cut off from the API server.
     cut: bool,
     watch_frozen: bool,
+    /// Whose renewals it watches by name.
+    watched: BTreeSet<NodeName>,
     /// The pinned maps: they outlive the daemon, not the machine.
     pub(crate) map: BTreeMap<Vip, BootTime>,
     session: Option<Session>,
@@ -156,6 +164,7 @@ impl World {
                 backlog: Vec::new(),
                 cut: false,
                 watch_frozen: false,
+                watched: BTreeSet::new(),
                 map: BTreeMap::new(),
                 session: None,
                 draining: false,
@@ -241,6 +250,7 @@ impl World {
         let intent = Arc::new(self.intent());
         let node = &mut self.nodes[i];
         node.life += 1;
+        node.watched.clear();
         node.paused = false;
         node.backlog.clear();
         node.draining = false;
@@ -279,6 +289,7 @@ impl World {
             Event::Wake { node, life, .. }
             | Event::Answer { node, life, .. }
             | Event::Watch { node, life, .. }
+            | Event::Named { node, life, .. }
             | Event::Relist { node, life } => (*node, *life),
             Event::Arrive { node, life, request, answered_at } => {
                 return self.arrive(*node, *life, request.clone(), *answered_at);
@@ -303,17 +314,26 @@ impl World {
                 if epoch != self.nodes[node].watch_epoch {
                     return;
                 }
-                self.feed(node, now, change.into());
+                let Some(input) = change.seen_by(&self.nodes[node].watched) else { return };
+                self.feed(node, now, input);
+            }
+            Event::Named { watched, .. } => {
+                if self.outage || self.nodes[node].cut || self.nodes[node].watch_frozen {
+                    return;
+                }
+                let input = self.store.node(&watched);
+                self.feed(node, now, input);
             }
             Event::Relist { .. } => {
                 if self.outage || self.nodes[node].cut || self.nodes[node].watch_frozen {
                     return self.relist(node);
                 }
                 let names: Vec<_> = self.nodes.iter().map(|n| n.name.clone()).collect();
-                for change in self.store.list(&names, &self.vips) {
-                    self.feed(node, now, change.into());
+                for input in self.store.list(&names, &self.vips) {
+                    self.feed(node, now, input);
                 }
-                self.feed(node, now, Input::Listed);
+                self.feed(node, now, Input::NodesListed);
+                self.feed(node, now, Input::VipsListed);
             }
             Event::Arrive { .. } | Event::Fault => {}
         }
@@ -347,11 +367,18 @@ impl World {
             node.life += 1;
             return;
         }
+        let monitored = machine.monitored();
+        let begun: Vec<_> = monitored.difference(&node.watched).cloned().collect();
+        node.watched = monitored;
         let wake = machine.next_deadline(now);
         let (life, at) = (node.life, node.true_time(wake));
         node.ticket += 1;
         let ticket = node.ticket;
         self.schedule(at, Event::Wake { node: i, life, ticket });
+        for watched in begun {
+            let delay = self.rng.u64(1..20) * MS;
+            self.schedule(self.t + delay, Event::Named { node: i, life, watched });
+        }
         for request in requests {
             self.send(i, life, request);
         }
@@ -446,7 +473,7 @@ impl World {
         let kind = self.rng.u8(..14);
         self.trace(|_| format!("fault {kind} at node-{i}"));
         match kind {
-            0 => self.outage = !self.outage,
+            0 => self.set_outage(!self.outage),
             1 | 2 => self.nodes[i].cut = !self.nodes[i].cut,
             // Not with hands: a VIP lease deleted behind a holder's frozen watch, and a
             // node that starts just then, are what only a probe on the wire can tell.

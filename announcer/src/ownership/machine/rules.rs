@@ -19,7 +19,7 @@ type Decision = (Option<Request>, Option<BootTime>);
 impl Machine {
     /// Looks at one VIP and decides what to send about it.
     pub(super) fn look(&mut self, now: BootTime, vip: Vip) -> Option<Request> {
-        if !self.listed || self.intent.is_none() {
+        if !self.nodes_listed || !self.vips_listed || self.intent.is_none() {
             return None;
         }
         let mut slot = self.slots.remove(&vip).unwrap_or_default();
