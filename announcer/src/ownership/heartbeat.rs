@@ -62,6 +62,9 @@ pub struct Heartbeat {
     unconfirmed: Option<BootTime>,
     /// How far answers on trust reach; pushed forward by every poll.
     trust_until: BootTime,
+    /// How far a predecessor let the data plane answer. It entitles to nothing
+    /// else: part of it may have been trust.
+    inherited_until: BootTime,
     closing: bool,
     closed: bool,
 }
@@ -70,7 +73,7 @@ impl Heartbeat {
     const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
     /// Starts without a session; `adopted` is the session that a killed
-    /// predecessor left in the pinned maps, and until when it was valid.
+    /// predecessor left in the pinned maps, and until when they answer.
     pub fn new(
         me: NodeName,
         timing: Timing,
@@ -94,6 +97,7 @@ impl Heartbeat {
             // A new process has confirmed nothing yet.
             unconfirmed: Some(BootTime::ZERO),
             trust_until: BootTime::ZERO,
+            inherited_until: BootTime::ZERO,
             closing: false,
             closed: false,
         }
@@ -133,7 +137,7 @@ impl Heartbeat {
     pub fn answer_until(&self, now: BootTime) -> Option<BootTime> {
         self.session.as_ref()?;
         let trusted = if self.may_hold_on(now) { self.trust_until } else { BootTime::ZERO };
-        Some(self.valid_until.max(trusted))
+        Some(self.valid_until.max(trusted).max(self.inherited_until))
     }
 
     /// Whether VIPs are answered on trust: the API server is silent, and this
@@ -328,7 +332,7 @@ impl Heartbeat {
             if current.as_ref() == Some(&session) {
                 self.session = Some(session);
                 self.opened_at = now;
-                self.valid_until = until;
+                self.inherited_until = until;
                 self.next_attempt = now;
             }
             return true;
@@ -339,6 +343,7 @@ impl Heartbeat {
     fn lose(&mut self, now: BootTime) -> bool {
         self.valid_until = BootTime::ZERO;
         self.trust_until = BootTime::ZERO;
+        self.inherited_until = BootTime::ZERO;
         if self.pending.is_none() {
             self.next_attempt = now;
         }

@@ -128,10 +128,10 @@ impl Machine {
             }
             Input::Answered(request, answer) => self.answered(now, request, answer),
             Input::Rival(vip) => {
-                let holding_on =
-                    self.heartbeat.may_hold_on(now) && now >= self.heartbeat.valid_until();
+                // A valid holder knows better than the rival; who answers on trust does not.
+                let on_trust = !self.heartbeat.valid(now);
                 if let Some(slot) = self.slots.get_mut(&vip) {
-                    slot.rival(&self.settings.me, holding_on);
+                    slot.rival(&self.settings.me, on_trust);
                     self.dirty.insert(vip);
                 }
             }

@@ -142,11 +142,11 @@ impl Slot {
     }
 
     /// A rival's frame has been seen: an old holder need not go on.
-    pub fn rival(&mut self, me: &NodeName, holding_on: bool) {
+    pub fn rival(&mut self, me: &NodeName, on_trust: bool) {
         self.overlap_ends = None;
         if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by) }) if by == me) {
             self.offer_ends = None;
         }
-        self.yielded |= holding_on;
+        self.yielded |= on_trust;
     }
 }

@@ -154,6 +154,7 @@ fn a_predecessors_session_is_taken_up_only_if_it_is_still_open() {
         assert!(matches!(h.poll(at(0)), Some(Request::ReadNode(_))));
         assert!(h.answered(at(5), Reply::Ok(found)));
         assert_eq!(h.answer_until(at(5)), taken_up.then_some(at(900)), "and no longer than before");
+        assert!(!h.valid(at(5)), "entitled to nothing before its own first renewal");
         let next = if taken_up { 4 } else { 6 };
         assert!(matches!(
             h.poll(at(5)),
