@@ -2,7 +2,7 @@
 //! but `main`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -82,29 +82,33 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let _lock = InstanceLock::acquire()?;
     let datapath = Datapath::open(config.datapath.clone())?;
-    let (interfaces, adopted) = tokio::select! {
-        attached = attach(&datapath, &config.interfaces) => attached?,
-        () = signals.next() => return Ok(()),
+    // Whatever can be found wrong without touching an interface comes first.
+    let source = Connected::new(config.source, config.timing).await?;
+    let attached = tokio::select! {
+        attached = attach(&datapath, &config.interfaces) => Some(attached?),
+        () = signals.next() => None,
+    };
+    let Some((interfaces, adopted)) = attached else {
+        datapath.detach_others(&[])?;
+        return Ok(());
     };
     let macs = interfaces.iter().map(Interface::mac).collect();
     let (wire, states) = watch::channel(None);
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
-        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)
-            .map_err(|e| DaemonError::System("opening a packet socket (CAP_NET_RAW)", e))?;
+        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)?;
     let mut responder = tokio::spawn(responder.run());
 
     let (drain, draining) = watch::channel(false);
-    let (mut owner, patience) = match config.source {
-        Source::Static(vips) => {
+    let (mut owner, patience) = match source {
+        Connected::Static(vips) => {
             let task =
                 announce_always(vips.into_iter().collect(), config.timing, wire, claims, draining);
             (tokio::spawn(task), DRAIN_GRACE)
         }
-        Source::Cluster(cluster) => {
+        Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
             let plan = Ownership { cluster: *cluster, timing: config.timing, macs, adopted };
-            let client = client(plan.cluster.kubeconfig.as_deref(), config.timing).await?;
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
     };
@@ -129,6 +133,24 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     match responder.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(DaemonError::Task("responder")),
+    }
+}
+
+/// Where the VIPs come from, with the means to ask.
+enum Connected {
+    Static(BTreeSet<Vip>),
+    Cluster(Box<Cluster>, Client),
+}
+
+impl Connected {
+    async fn new(source: Source, timing: Timing) -> Result<Self, DaemonError> {
+        Ok(match source {
+            Source::Static(vips) => Self::Static(vips),
+            Source::Cluster(cluster) => {
+                let client = client(cluster.kubeconfig.as_deref(), timing).await?;
+                Self::Cluster(cluster, client)
+            }
+        })
     }
 }
 
@@ -189,8 +211,22 @@ async fn attach_once(
         .await
         .map_err(DatapathError::from)?;
     let mut interfaces = Vec::new();
+    match attach_all(datapath, &indices, &mut interfaces).await {
+        Ok(adopted) => Ok((interfaces, adopted)),
+        Err(error) => {
+            interfaces.into_iter().for_each(Interface::abandon);
+            Err(error)
+        }
+    }
+}
+
+async fn attach_all(
+    datapath: &Datapath,
+    indices: &[IfIndex],
+    interfaces: &mut Vec<Interface>,
+) -> Result<Option<Adopted>, DaemonError> {
     let mut adopted: Option<Adopted> = None;
-    for index in &indices {
+    for index in indices {
         let (interface, left) = datapath.attach(*index).await?;
         info!(
             interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
@@ -199,10 +235,10 @@ async fn attach_once(
         interfaces.push(interface);
         merge(&mut adopted, left);
     }
-    for index in datapath.detach_others(&indices)? {
+    for index in datapath.detach_others(indices)? {
         info!(ifindex = index.get(), "removed what a former daemon left on another interface");
     }
-    Ok((interfaces, adopted))
+    Ok(adopted)
 }
 
 /// Interfaces of one daemon were written together; should they differ all the
