@@ -1,7 +1,12 @@
 //! Wires the stages together and supervises them. Nothing imports this module
 //! but `main`.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Api, Client, Resource};
@@ -27,7 +32,7 @@ use crate::{
         timing::Timing,
     },
     responder::{OnStop, Responder},
-    types::{BootTime, IfIndex, Vip},
+    types::{BootTime, IfIndex, NodeName, Vip},
     wire_state::{Adopted, ForeignClaim, WireEntry, WireState},
 };
 
@@ -60,37 +65,50 @@ pub enum DaemonError {
     Task(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, on one thread: the data plane needs none, and
+/// decisions are cheap.
 ///
 /// # Errors
 /// [`DaemonError`]. What the kernel side still holds then ends with its time.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| DaemonError::System("starting the runtime", e))?
+        .block_on(supervise(config))
+}
+
+async fn supervise(config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let _lock = InstanceLock::acquire()?;
     let datapath = Datapath::open(config.datapath.clone())?;
-    let (interfaces, adopted) = tokio::select! {
-        attached = attach(&datapath, &config.interfaces) => attached?,
-        () = signals.next() => return Ok(()),
+    // Whatever can be found wrong without touching an interface comes first.
+    let source = Connected::new(config.source, config.timing).await?;
+    let attached = tokio::select! {
+        attached = attach(&datapath, &config.interfaces) => Some(attached?),
+        () = signals.next() => None,
+    };
+    let Some((interfaces, adopted)) = attached else {
+        datapath.detach_others(&[])?;
+        return Ok(());
     };
     let macs = interfaces.iter().map(Interface::mac).collect();
     let (wire, states) = watch::channel(None);
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
-        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)
-            .map_err(|e| DaemonError::System("opening a packet socket (CAP_NET_RAW)", e))?;
+        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)?;
     let mut responder = tokio::spawn(responder.run());
 
     let (drain, draining) = watch::channel(false);
-    let (mut owner, patience) = match config.source {
-        Source::Static(vips) => {
+    let (mut owner, patience) = match source {
+        Connected::Static(vips) => {
             let task =
                 announce_always(vips.into_iter().collect(), config.timing, wire, claims, draining);
             (tokio::spawn(task), DRAIN_GRACE)
         }
-        Source::Cluster(cluster) => {
+        Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
             let plan = Ownership { cluster: *cluster, timing: config.timing, macs, adopted };
-            let client = client(plan.cluster.kubeconfig.as_deref(), config.timing).await?;
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
     };
@@ -115,6 +133,24 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     match responder.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(DaemonError::Task("responder")),
+    }
+}
+
+/// Where the VIPs come from, with the means to ask.
+enum Connected {
+    Static(BTreeSet<Vip>),
+    Cluster(Box<Cluster>, Client),
+}
+
+impl Connected {
+    async fn new(source: Source, timing: Timing) -> Result<Self, DaemonError> {
+        Ok(match source {
+            Source::Static(vips) => Self::Static(vips),
+            Source::Cluster(cluster) => {
+                let client = client(cluster.kubeconfig.as_deref(), timing).await?;
+                Self::Cluster(cluster, client)
+            }
+        })
     }
 }
 
@@ -175,8 +211,22 @@ async fn attach_once(
         .await
         .map_err(DatapathError::from)?;
     let mut interfaces = Vec::new();
+    match attach_all(datapath, &indices, &mut interfaces).await {
+        Ok(adopted) => Ok((interfaces, adopted)),
+        Err(error) => {
+            interfaces.into_iter().for_each(Interface::abandon);
+            Err(error)
+        }
+    }
+}
+
+async fn attach_all(
+    datapath: &Datapath,
+    indices: &[IfIndex],
+    interfaces: &mut Vec<Interface>,
+) -> Result<Option<Adopted>, DaemonError> {
     let mut adopted: Option<Adopted> = None;
-    for index in &indices {
+    for index in indices {
         let (interface, left) = datapath.attach(*index).await?;
         info!(
             interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
@@ -185,10 +235,10 @@ async fn attach_once(
         interfaces.push(interface);
         merge(&mut adopted, left);
     }
-    for index in datapath.detach_others(&indices)? {
+    for index in datapath.detach_others(indices)? {
         info!(ifindex = index.get(), "removed what a former daemon left on another interface");
     }
-    Ok((interfaces, adopted))
+    Ok(adopted)
 }
 
 /// Interfaces of one daemon were written together; should they differ all the
@@ -270,15 +320,13 @@ impl Ownership {
         client: Client,
         wire: watch::Sender<Option<Arc<WireState>>>,
         claims: mpsc::Receiver<ForeignClaim>,
-        mut drain: watch::Receiver<bool>,
+        drain: watch::Receiver<bool>,
     ) {
         let Self { cluster, timing, macs, adopted } = self;
-        let owner = tokio::select! {
-            owner = node_reference(&client, &cluster) => owner,
-            _ = drain.changed() => return,
-        };
         let (intent_in, intent) = watch::channel(None);
         let watching = intent::watch::run(client.clone(), cluster.selection, intent_in);
+        let owner = Arc::new(OnceLock::new());
+        let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =
             Store::new(client, &cluster.namespace, timing, cluster.node.clone(), macs, owner);
         let settings = Settings {
@@ -289,35 +337,33 @@ impl Ownership {
         };
         let channels = Channels { intent, claims, wire, drain };
         tokio::select! {
-            () = watching => {}
+            ((), ()) = async { tokio::join!(watching, finding) } => {}
             () = driver::run(settings, adopted, store, channels) => {}
         }
     }
 }
 
-/// This node's Node object, with which its lease is collected. Waits for the API
-/// server to say something.
-async fn node_reference(client: &Client, cluster: &Cluster) -> Option<OwnerReference> {
-    let nodes: Api<Node> = Api::all(client.clone());
+/// Looks up this node's Node object, with which its lease is to be collected.
+/// Nothing waits for it: a later renewal names the owner.
+async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerReference>>) {
+    let nodes: Api<Node> = Api::all(client);
     let mut pauses = crate::backoff::watch_backoff();
-    let mut told = false;
     loop {
-        let attempt =
-            tokio::time::timeout(Duration::from_secs(5), nodes.get(cluster.node.as_str()));
-        let error = match attempt.await {
-            Ok(Ok(node)) => return node.owner_ref(&()),
-            Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) => {
-                warn!(
-                    node = %cluster.node, error = status.message,
+        let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
+        match attempt.await {
+            Ok(Ok(object)) => {
+                if let Some(reference) = object.owner_ref(&()) {
+                    owner.get_or_init(|| reference);
+                }
+                return;
+            }
+            Ok(Err(kube::Error::Api(status))) if (400..429).contains(&status.code) => {
+                return warn!(
+                    %node, error = status.message,
                     "cannot read this node's Node object; give --node-name if it has another name"
                 );
-                return None;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => "no answer in 5 s".to_owned(),
-        };
-        if !std::mem::replace(&mut told, true) {
-            info!(error, "waiting for the API server");
+            Ok(Err(_)) | Err(_) => {}
         }
         tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
     }

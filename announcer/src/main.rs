@@ -38,7 +38,7 @@ fn command(command: Command) -> Result<(), (u8, anyhow::Error)> {
     match command {
         Command::Run(args) => {
             let config = Config::new(*args).map_err(|e| (USAGE, e.into()))?;
-            runtime()?.block_on(daemon::run(config)).map_err(|e| (code(&e), e.into()))
+            daemon::run(config).map_err(|e| (code(&e), e.into()))
         }
         Command::Status(args) => {
             let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
@@ -58,7 +58,6 @@ fn command(command: Command) -> Result<(), (u8, anyhow::Error)> {
     }
 }
 
-/// One thread: the data plane needs none, and decisions are cheap.
 fn runtime() -> Result<tokio::runtime::Runtime, (u8, anyhow::Error)> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

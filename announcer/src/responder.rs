@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::port::Port;
 use crate::{
-    announce::Pacing,
+    announce::{GratuitousSender, Pacing},
     datapath::{DatapathError, EffectiveHook, Interface},
     types::{BootTime, IfIndex, MacAddr},
     wire_state::{ForeignClaim, WireState},
@@ -94,18 +94,28 @@ impl Responder {
     /// and a full queue already tells of trouble.
     ///
     /// # Errors
-    /// No packet socket (CAP_NET_RAW), or the interface is gone.
+    /// No packet socket (CAP_NET_RAW), or an interface is gone. The interfaces are
+    /// abandoned then.
     pub fn new(
         interfaces: Vec<Interface>,
         pacing: Pacing,
         states: watch::Receiver<Option<Arc<WireState>>>,
         claims: mpsc::Sender<ForeignClaim>,
         on_stop: OnStop,
-    ) -> io::Result<(Self, watch::Receiver<ResponderStatus>)> {
+    ) -> Result<(Self, watch::Receiver<ResponderStatus>), DatapathError> {
+        let open = |interface: &Interface| GratuitousSender::open(interface.index());
+        let senders = match interfaces.iter().map(open).collect::<io::Result<Vec<_>>>() {
+            Ok(senders) => senders,
+            Err(error) => {
+                interfaces.into_iter().for_each(Interface::abandon);
+                return Err(DatapathError::system("opening a packet socket", error));
+            }
+        };
         let ports = interfaces
             .into_iter()
-            .map(|interface| Port::new(interface, pacing))
-            .collect::<io::Result<Vec<_>>>()?;
+            .zip(senders)
+            .map(|(interface, sender)| Port::new(interface, sender, pacing))
+            .collect();
         let (status, status_receiver) = watch::channel(ResponderStatus::default());
         let responder =
             Self { ports, states, claims, states_followed: 0, claims_dropped: 0, status, on_stop };

@@ -37,6 +37,8 @@ pub struct Interface {
     mac: MacAddr,
     hook: EffectiveHook,
     pins: PinDir,
+    /// Nothing was here before: whoever fails to start leaves nothing.
+    is_fresh: bool,
     /// Keeps the program attached should somebody remove the pins.
     _link: FdLink,
     maps: Maps,
@@ -89,7 +91,9 @@ impl Interface {
         let ring: RingBuf<_> = maps::take(&mut ebpf, abi::CLAIMS)?;
         let claims = ClaimStream::new(ring)?;
         let logs = options.bpf_log.then(|| LogStream::new(&mut ebpf)).transpose()?;
-        let interface = Self { facts, mac, hook, pins, _link: link, maps, image, claims, logs };
+        let is_fresh = !was_adopted;
+        let interface =
+            Self { facts, mac, hook, pins, is_fresh, _link: link, maps, image, claims, logs };
         Ok((interface, adopted))
     }
 
@@ -169,6 +173,17 @@ impl Interface {
     /// [`DatapathError::Map`], when somebody removed the pins.
     pub fn counters(&self) -> Result<CounterReader, DatapathError> {
         CounterReader::open(&self.pins)
+    }
+
+    /// Undoes the opening, for a daemon that cannot start: what was attached anew
+    /// is detached, what was adopted goes on until its time is over.
+    pub fn abandon(self) {
+        let name = self.facts.name.clone();
+        if self.is_fresh
+            && let Err(error) = self.detach()
+        {
+            tracing::warn!(interface = name, %error, "could not be detached again");
+        }
     }
 
     /// Takes everything down: link, maps, pins. The kernel gets every frame again.

@@ -1,7 +1,11 @@
 //! Lease objects: names, fields, and the requests about them. The only file
 //! that knows what a Lease looks like on the API server.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -148,20 +152,20 @@ pub struct Store {
     timing: Timing,
     me: NodeName,
     macs: Vec<MacAddr>,
-    owner: Option<OwnerReference>,
+    owner: Arc<OnceLock<OwnerReference>>,
 }
 
 impl Store {
     /// `macs` are published in the own node lease, so that other announcers
-    /// know them from strangers; `owner` is this node's Node object, with which
-    /// its lease is collected.
+    /// know them from strangers; `owner`, once it is known, is this node's Node
+    /// object, with which its lease is collected.
     pub fn new(
         client: Client,
         namespace: &str,
         timing: Timing,
         me: NodeName,
         macs: Vec<MacAddr>,
-        owner: Option<OwnerReference>,
+        owner: Arc<OnceLock<OwnerReference>>,
     ) -> Self {
         Self { api: Api::namespaced(client, namespace), timing, me, macs, owner }
     }
@@ -229,7 +233,7 @@ impl Store {
                 if mine {
                     let macs: Vec<_> = self.macs.iter().map(MacAddr::to_string).collect();
                     add(&mut metadata.annotations, MACS_ANNOTATION, macs.join(","));
-                    metadata.owner_references = self.owner.clone().map(|o| vec![o]);
+                    metadata.owner_references = self.owner.get().map(|o| vec![o.clone()]);
                 }
                 let spec = LeaseSpec {
                     holder_identity: open.then(|| node.to_string()),

@@ -30,17 +30,17 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(interface: Interface, pacing: Pacing) -> io::Result<Self> {
-        Ok(Self {
-            sender: GratuitousSender::open(interface.index())?,
+    pub(super) fn new(interface: Interface, sender: GratuitousSender, pacing: Pacing) -> Self {
+        Self {
             interface,
+            sender,
             announcing: Announcing::new(pacing),
             unplaced: Vec::new(),
             gratuitous_sent: 0,
             gratuitous_failed: 0,
             write_failures: 0,
             is_failing: false,
-        })
+        }
     }
 
     /// Makes the maps say `state`; false if not everything could be written.

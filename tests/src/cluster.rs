@@ -1,0 +1,352 @@
+//! A cluster to run announcers in: a lab, an API server with a Node object for each
+//! node, Services, and one announcer per node.
+
+mod objects;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use announcer_apiserver::{ApiServer, LEASES, Match, NAMESPACES, Unmet};
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub use self::objects::{Held, LeaseState, NodeLease, VipLease};
+use crate::{
+    backend::{Backend, pod_backend},
+    daemon::{Daemon, DaemonBuilder, Signal},
+    forward::forward,
+    lab::{Lab, Node, UPLINK},
+};
+
+/// The namespace of the announcers' Leases.
+pub const NAMESPACE: &str = "announcer-system";
+/// The namespace of the Services.
+pub const SERVICES_IN: &str = "default";
+/// The label that makes a Service an announced one, and its value.
+pub const ANNOUNCE: (&str, &str) = ("l2announcer.io/announce", "true");
+/// Time for what takes milliseconds, on a machine that does other things besides.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Lease timings of all announcers of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// `--lease-duration`, D: how long a silent node stays in possession.
+    pub lease: Duration,
+    /// `--renew-interval`.
+    pub renew: Duration,
+}
+
+impl Timing {
+    /// The announcer's defaults: 3 s and 1 s.
+    pub const DEFAULT: Self =
+        Self { lease: Duration::from_millis(3000), renew: Duration::from_millis(1000) };
+
+    /// How long after its last confirmed renewal a holder goes on answering at most: D
+    /// less the margin of a fifth.
+    pub fn validity(self) -> Duration {
+        self.lease * 4 / 5
+    }
+}
+
+/// N nodes, a client, and an embedded API server, to which each node's announcer is
+/// the client of the node's name. Nothing is started yet: see [`Self::start`].
+#[derive(Debug)]
+pub struct Cluster {
+    // In the order in which they have to go.
+    daemons: BTreeMap<usize, Daemon>,
+    kubeconfigs: TempDir,
+    server: ApiServer,
+    lab: Lab,
+    timing: Timing,
+    args: Vec<String>,
+}
+
+impl Cluster {
+    /// Builds a cluster of `nodes` Ready nodes.
+    ///
+    /// # Errors
+    /// Those of [`Lab::new`], and of the temporary directory for kubeconfig files.
+    pub fn new(nodes: u8, timing: Timing) -> Result<Self> {
+        Self::with_args(nodes, timing, [])
+    }
+
+    /// The same, with further arguments for every announcer.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_args<'a>(
+        nodes: u8,
+        timing: Timing,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        let lab = Lab::new(nodes)?;
+        let server = ApiServer::start(lab.control().listen()?).context("starting an API server")?;
+        let namespace = json!({ "metadata": { "name": NAMESPACE } });
+        server.objects().create(&NAMESPACES, "", namespace)?;
+        let kubeconfigs = tempfile::Builder::new().prefix("announcer-lab-").tempdir()?;
+        let args = args.into_iter().map(str::to_owned).collect();
+        let cluster = Self { daemons: BTreeMap::new(), kubeconfigs, server, lab, timing, args };
+        for node in cluster.lab.nodes() {
+            cluster.set_node_ready(&node.name, true)?;
+            fs::write(cluster.kubeconfig(node), cluster.server.kubeconfig(&node.name))?;
+        }
+        Ok(cluster)
+    }
+
+    /// The hosts and their cables.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The API server: its objects, its faults, its audit log.
+    pub fn server(&self) -> &ApiServer {
+        &self.server
+    }
+
+    /// The lease timings.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Where the kubeconfig files are.
+    pub fn kubeconfigs(&self) -> &Path {
+        self.kubeconfigs.path()
+    }
+
+    /// The file by which `node` is known to the API server.
+    pub fn kubeconfig(&self, node: &Node) -> PathBuf {
+        self.kubeconfigs.path().join(format!("{}.kubeconfig", node.name))
+    }
+
+    /// The command line of node `n`'s announcer.
+    ///
+    /// # Errors
+    /// There is no announcer binary.
+    pub fn announcer(&self, n: usize) -> Result<DaemonBuilder> {
+        let node = self.lab.node(n);
+        let ms = |d: Duration| format!("{}ms", d.as_millis());
+        Ok(DaemonBuilder::run(UPLINK)?
+            .named(&*node.name)
+            .args(["--node-name", &node.name, "--namespace", NAMESPACE])
+            .args(["--lease-duration", &ms(self.timing.lease)])
+            .args(["--renew-interval", &ms(self.timing.renew)])
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig(node))
+            .args(&self.args))
+    }
+
+    /// Starts node `n`'s announcer, and waits until its session is open. Where one was
+    /// killed before, this is its successor.
+    ///
+    /// # Errors
+    /// It runs already, or did not open a session; the error carries its log.
+    pub fn start(&mut self, n: usize) -> Result<&Daemon> {
+        if self.daemons.contains_key(&n) {
+            bail!("the announcer of {} runs already", self.lab.node(n).name);
+        }
+        let daemon = self.announcer(n)?.start(&self.lab.node(n).ns)?;
+        daemon.wait_for_log("session open", SOON)?;
+        Ok(self.daemons.entry(n).or_insert(daemon))
+    }
+
+    /// Starts all announcers; node 1 is first, and takes what there is to take.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_all(&mut self) -> Result<()> {
+        (1..=self.lab.nodes().len()).try_for_each(|n| self.start(n).map(drop))
+    }
+
+    /// Node `n`'s running announcer.
+    ///
+    /// # Errors
+    /// It was not started, or has been killed or awaited.
+    pub fn daemon(&self, n: usize) -> Result<&Daemon> {
+        self.daemons.get(&n).with_context(|| format!("no announcer runs on node {n}"))
+    }
+
+    /// SIGKILL; on return the process is gone, and its log returned.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self, n: usize) -> Result<Daemon> {
+        let mut daemon = self.take(n)?;
+        daemon.kill()?;
+        Ok(daemon)
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    ///
+    /// # Errors
+    /// It does not run, still runs after `within`, or ended otherwise than with exit code
+    /// 0; the error carries its log.
+    pub fn terminate(&mut self, n: usize, within: Duration) -> Result<()> {
+        let mut daemon = self.take(n)?;
+        daemon.signal(Signal::Term)?;
+        let status = daemon.wait_exit(within)?;
+        if !status.success() {
+            bail!("not an orderly end: {status}\n{}", daemon.print());
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, n: usize) -> Result<Daemon> {
+        self.daemons.remove(&n).with_context(|| format!("no announcer runs on node {n}"))
+    }
+
+    /// What the Lease of `vip` says now.
+    pub fn vip_lease(&self, vip: Ipv4Addr) -> Option<VipLease> {
+        let lease = self.server.objects().get(&LEASES, NAMESPACE, &VipLease::name(vip))?;
+        Some(VipLease::read(&lease))
+    }
+
+    /// Which node the Lease of `vip` names; `None`: nobody, or there is none.
+    pub fn holder(&self, vip: Ipv4Addr) -> Option<usize> {
+        let holder = self.vip_lease(vip)?.held?.node;
+        self.number_of(&holder)
+    }
+
+    /// Waits until the Lease of `vip` names a node that `wanted` accepts, by number.
+    ///
+    /// # Errors
+    /// It did not within `within`; the error says what it said instead.
+    pub fn wait_for_holder(
+        &self,
+        vip: Ipv4Addr,
+        within: Duration,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<usize> {
+        let number = |lease: &Value| self.number_of(&VipLease::read(lease).held?.node);
+        self.wait_for_lease(&VipLease::name(vip), within, |lease| {
+            lease.and_then(number).filter(|&n| wanted(n))
+        })
+    }
+
+    /// Waits until the Lease of `vip` names nobody or is gone.
+    ///
+    /// # Errors
+    /// It still named somebody after `within`.
+    pub fn wait_released(&self, vip: Ipv4Addr, within: Duration) -> Result<()> {
+        self.wait_for_lease(&VipLease::name(vip), within, |lease| {
+            lease.and_then(|lease| VipLease::read(lease).held).is_none().then_some(())
+        })
+    }
+
+    /// What the Lease of node `n` says now.
+    pub fn node_lease(&self, n: usize) -> Option<NodeLease> {
+        let name = NodeLease::name(&self.lab.node(n).name);
+        Some(NodeLease::read(&self.server.objects().get(&LEASES, NAMESPACE, &name)?))
+    }
+
+    /// Waits until the Lease of node `n` is as `wanted`.
+    ///
+    /// # Errors
+    /// It was not within `within`; the error says what it said.
+    pub fn wait_for_node_lease(
+        &self,
+        n: usize,
+        within: Duration,
+        wanted: impl Fn(&NodeLease) -> bool,
+    ) -> Result<NodeLease> {
+        self.wait_for_lease(&NodeLease::name(&self.lab.node(n).name), within, |lease| {
+            lease.map(NodeLease::read).filter(|lease| wanted(lease))
+        })
+    }
+
+    /// Waits until every running announcer has renewed its lease `times` more often than
+    /// now: time as the protocol sees it pass.
+    ///
+    /// # Errors
+    /// That took longer than ten times as long as it should.
+    pub fn wait_renewals(&self, times: u32) -> Result<()> {
+        let renewals = |node: &Node| {
+            let name = NodeLease::name(&node.name);
+            Match::any().client(&node.name).writes().resource(LEASES).name(name)
+        };
+        let audit = self.server.audit();
+        let nodes = self.daemons.keys().map(|&n| self.lab.node(n));
+        let goals: Vec<_> = nodes
+            .map(|node| {
+                let of = renewals(node);
+                let goal = audit.count(&of) + u64::from(times);
+                (node, of, goal)
+            })
+            .collect();
+        let deadline = Instant::now() + self.timing.renew * times * 10 + SOON;
+        for (node, of, goal) in goals {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !audit.wait_for(&of, goal, left) {
+                let (name, count) = (&node.name, audit.count(&of));
+                bail!("{name} has written its lease {count} times, not {goal}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every running announcer has renewed its lease throughout one lease
+    /// duration: longer than one that is new, or was cut off, waits before it takes
+    /// what seems to be free.
+    ///
+    /// # Errors
+    /// As [`Self::wait_renewals`].
+    pub fn wait_lease_duration(&self) -> Result<()> {
+        let Timing { lease, renew } = self.timing;
+        let renewals = lease.as_nanos().div_ceil(renew.as_nanos()) + 1;
+        self.wait_renewals(u32::try_from(renewals)?)
+    }
+
+    /// Serves HTTP in the last node's pod, and forwards port 80 of `vip` to it on every
+    /// node, as kube-proxy would.
+    ///
+    /// # Errors
+    /// nftables is missing, or another backend serves there.
+    pub fn serve(&self, vip: Ipv4Addr) -> Result<Backend> {
+        let host = self.lab.node(self.lab.nodes().len());
+        let backend = pod_backend(&host.pod, host.pod_ip, &format!("pod on {}", host.name))?;
+        for node in self.lab.nodes() {
+            forward(&node.ns, SocketAddrV4::new(vip, 80), backend.address())?;
+        }
+        Ok(backend)
+    }
+
+    fn number_of(&self, name: &str) -> Option<usize> {
+        self.lab.nodes().iter().position(|node| node.name == name).map(|i| i + 1)
+    }
+
+    fn wait_for_lease<T>(
+        &self,
+        name: &str,
+        within: Duration,
+        check: impl Fn(Option<&Value>) -> Option<T>,
+    ) -> Result<T> {
+        let mut found = None;
+        let objects = self.server.objects();
+        let waited = objects.wait_for(
+            &LEASES,
+            NAMESPACE,
+            name,
+            |lease| {
+                found = check(lease);
+                found.is_some()
+            },
+            within,
+        );
+        match (waited, found) {
+            (Ok(_), Some(found)) => Ok(found),
+            (Ok(_), None) => Err(anyhow!("lease {name} was looked at in vain")),
+            (Err(unmet), _) => Err(self.explain(unmet)),
+        }
+    }
+
+    /// A condition that was not met, and what the announcers say.
+    fn explain(&self, unmet: Unmet) -> anyhow::Error {
+        let logs: String = self.daemons.values().map(Daemon::print).collect();
+        anyhow!(unmet).context(format!("what the announcers logged:\n{logs}"))
+    }
+}

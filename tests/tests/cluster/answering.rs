@@ -1,0 +1,96 @@
+//! Who answers, and who must not.
+
+use std::time::{Duration, Instant};
+
+use announcer_tests::{
+    capture::Capture,
+    cluster::{Cluster, SOON, Timing},
+    lab::CLIENT_NIC,
+    probe::Probe,
+};
+
+use crate::{VIP, answered_by_node_1, held_by_node_1};
+
+/// A kernel that answers makes a neighbour entry for each asker; this many do no harm.
+const FEW: u32 = 64;
+
+#[test]
+fn of_nodes_that_all_have_the_vip_on_lo_the_holder_alone_answers() {
+    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    for node in cluster.lab().nodes() {
+        // As kube-proxy's IPVS mode without strictARP.
+        node.ns.sysctl("net/ipv4/conf/all/arp_ignore", "0").unwrap();
+        node.ns.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
+    }
+    let probe = Probe::new(VIP).askers(FEW).start(cluster.lab().client(), CLIENT_NIC).unwrap();
+    for node in cluster.lab().nodes() {
+        probe.wait_answer_by(node.mac, SOON).unwrap();
+    }
+    cluster.create_service("web", VIP).unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_for_holder(VIP, SOON, |_| true).unwrap();
+
+    // The others learn of the VIP when they have read the Services.
+    let deadline = Instant::now() + SOON;
+    let ordered = loop {
+        let from = Instant::now();
+        probe.wait_requests(1200).unwrap();
+        let now = probe.snapshot();
+        // The last answers may be on their way.
+        let now = now.between(from, now.to - Duration::from_millis(200));
+        if now.contested() == 0 && now.unanswered() == 0 {
+            break now;
+        }
+        assert!(Instant::now() < deadline, "still answered by {:?}", now.answerers());
+    };
+    let holder = cluster.holder(VIP).unwrap();
+    let answerers: Vec<_> = ordered.answerers().into_keys().collect();
+    assert_eq!(answerers, [cluster.lab().node(holder).mac]);
+    assert!(ordered.requests.len() > 500, "{}", ordered.requests.len());
+}
+
+#[test]
+fn an_announcer_that_starts_beside_the_holder_sends_nothing_for_the_vip() {
+    let mut cluster = Cluster::new(2, Timing::DEFAULT).unwrap();
+    cluster.create_service("web", VIP).unwrap();
+    cluster.start(1).unwrap();
+    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
+    let probe = answered_by_node_1(&cluster);
+    let newcomer = cluster.lab().node(2);
+    let (switch, port) = cluster.lab().lan_port(newcomer);
+    let capture = Capture::start(switch, port).unwrap();
+    let mac = newcomer.mac;
+    cluster.start(2).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    cluster.terminate(2, SOON).unwrap();
+    let recording = probe.stop().unwrap();
+    let frames = capture.stop().unwrap();
+
+    let sent: Vec<_> = frames
+        .iter()
+        .filter(|frame| !frame.outgoing)
+        .filter_map(|frame| frame.arp())
+        .filter(|arp| arp.sender_ip == VIP || arp.target_ip == VIP)
+        .collect();
+    assert_eq!(sent, [], "sent by {mac}");
+    // The capture was in the right place: the client's requests came past it.
+    assert!(frames.iter().any(|f| f.outgoing && f.arp().is_some_and(|a| a.target_ip == VIP)));
+    let holder = cluster.lab().node(1).mac;
+    assert_eq!(recording.answerers().into_keys().collect::<Vec<_>>(), [holder]);
+    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
+}
+
+#[test]
+fn a_second_announcer_on_a_node_is_refused_and_told_of_the_first() {
+    let mut cluster = Cluster::new(1, Timing::DEFAULT).unwrap();
+    let probe = held_by_node_1(&mut cluster);
+    let mut second = cluster.announcer(1).unwrap().start(&cluster.lab().node(1).ns).unwrap();
+    let status = second.wait_exit(SOON).unwrap();
+    assert_eq!(status.code(), Some(5), "{}", second.print());
+    let first = cluster.daemon(1).unwrap().pid();
+    assert!(second.print().contains(&first.to_string()), "names {first}: {}", second.print());
+    // The first one goes on.
+    cluster.wait_renewals(3).unwrap();
+    let recording = probe.stop().unwrap();
+    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
+}

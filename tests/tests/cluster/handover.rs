@@ -1,0 +1,94 @@
+//! Announcers that are ended and restarted: nothing is lost.
+
+use std::time::Duration;
+
+use announcer_apiserver::{Fault, Match, NODES, Verb};
+use announcer_tests::{
+    cluster::{Cluster, SOON, Timing},
+    neighbour,
+};
+
+use crate::{VIP, held_by_node_1, millis};
+
+/// Two nodes answer at the same time for at most this long: until the successor's first
+/// frame has arrived, and 200 ms if that were lost (plus what a busy machine adds).
+const OVERLAP: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_killed_announcer_that_is_back_in_time_has_lost_nothing() {
+    // Longer than the default, for machines on which a start takes long.
+    let timing = Timing { lease: Duration::from_secs(6), renew: Duration::from_secs(1) };
+    let mut cluster = Cluster::new(3, timing).unwrap();
+    let probe = held_by_node_1(&mut cluster);
+    let leases = |cluster: &Cluster| (cluster.vip_lease(VIP), cluster.node_lease(1));
+    let before = leases(&cluster);
+    for _ in 0..2 {
+        cluster.kill(1).unwrap();
+        cluster.start(1).unwrap();
+    }
+    // Until what the killed ones had promised is long over.
+    cluster.wait_lease_duration().unwrap();
+    assert_eq!(leases(&cluster), before, "no lease moved");
+    let recording = probe.stop().unwrap();
+    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
+    let holder = cluster.lab().node(1).mac;
+    assert_eq!(recording.answerers().into_keys().collect::<Vec<_>>(), [holder]);
+}
+
+#[test]
+fn a_restart_waits_for_no_answer_but_its_leases() {
+    let timing = Timing { lease: Duration::from_secs(6), renew: Duration::from_secs(1) };
+    let mut cluster = Cluster::new(3, timing).unwrap();
+    let probe = held_by_node_1(&mut cluster);
+    let before = cluster.vip_lease(VIP);
+    cluster.kill(1).unwrap();
+    // What the announcer asks besides: who its lease belongs to.
+    let own_node = Match::any().client("node-1").verb(Verb::Get).resource(NODES);
+    let hanging = cluster.server().faults().inject(own_node, Fault::Hang);
+    cluster.start(1).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    assert!(hanging.hits() > 0, "it asked");
+    assert_eq!(cluster.vip_lease(VIP), before, "no lease moved");
+    assert_eq!(probe.stop().unwrap().unanswered(), 0);
+}
+
+#[test]
+fn an_orderly_end_hands_over_without_a_gap() {
+    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    let probe = held_by_node_1(&mut cluster);
+    let first = cluster.lab().node(1).mac;
+    assert_eq!(neighbour::resolve(cluster.lab().client(), VIP, SOON).unwrap(), first);
+
+    cluster.terminate(1, SOON).unwrap();
+    let holder = cluster.holder(VIP).unwrap();
+    assert_ne!(holder, 1);
+    let successor = cluster.lab().node(holder).mac;
+    probe.wait_answer_by(successor, SOON).unwrap();
+    neighbour::wait_for_mac(cluster.lab().client(), VIP, successor, SOON).unwrap();
+    probe.wait_requests(500).unwrap();
+    let recording = probe.stop().unwrap();
+
+    let overlaps = recording.overlaps();
+    let overlap: Duration = overlaps.iter().map(|o| o.to.saturating_duration_since(o.from)).sum();
+    println!("answered by two: {} in {:.1} ms", recording.contested(), millis(overlap));
+    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
+    assert!(overlap <= OVERLAP, "{overlaps:?}");
+    assert_eq!(recording.answerers().len(), 2, "one successor");
+    assert_eq!(neighbour::mac_of(cluster.lab().client(), VIP).unwrap(), Some(successor));
+}
+
+#[test]
+fn a_rolling_restart_loses_nothing() {
+    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    let probe = held_by_node_1(&mut cluster);
+    for n in 1..=3 {
+        cluster.terminate(n, SOON).unwrap();
+        cluster.start(n).unwrap();
+    }
+    let holder = cluster.holder(VIP).unwrap();
+    probe.wait_answer_by(cluster.lab().node(holder).mac, SOON).unwrap();
+    probe.wait_requests(500).unwrap();
+    let recording = probe.stop().unwrap();
+    println!("answered by two: {} of {}", recording.contested(), recording.requests.len());
+    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
+}

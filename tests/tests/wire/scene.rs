@@ -1,0 +1,242 @@
+//! A node that is to answer, a client that asks, and the wire between them.
+
+use std::{
+    cell::Cell,
+    net::Ipv4Addr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use announcer_tests::{
+    arp::{ArpFrame, Mac, Op},
+    capture::{Capture, Frame, Injector},
+    daemon::{Daemon, DaemonBuilder},
+    lab::{CLIENT_IP, CLIENT_MAC, CLIENT_NIC, UPLINK},
+    netns::{self, NetNs},
+    probe::{Probe, ProbeHandle},
+    topology::{Nic, Segment},
+};
+use serde_json::Value;
+
+/// For what takes milliseconds, on a machine that is busy with other things.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// So long without an answer at 1 kHz is the end of answering, not a stall.
+pub(crate) const DARK: Duration = Duration::from_millis(300);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(crate) const NODE_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+pub(crate) const NODE_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// Who asks in frames made by hand: not the client's interface, so that its kernel
+/// takes no part.
+pub(crate) const ASKER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x42]);
+pub(crate) const ASKER_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
+
+/// A node and a client.
+pub(crate) struct Scene {
+    pub(crate) node: NetNs,
+    pub(crate) client: NetNs,
+    segment: Option<Segment>,
+}
+
+impl Scene {
+    /// Both on a switch.
+    pub(crate) fn on_switch() -> Self {
+        let scene = Self::unplugged(Some(Segment::new("LAN").unwrap()));
+        scene.plugged_in()
+    }
+
+    /// As [`Self::on_switch`], before the node has its uplink.
+    pub(crate) fn without_uplink() -> Self {
+        Self::unplugged(Some(Segment::new("LAN").unwrap()))
+    }
+
+    /// Gives the node its uplink.
+    pub(crate) fn plugged_in(mut self) -> Self {
+        self.plug_in();
+        self
+    }
+
+    /// As [`Self::plugged_in`].
+    pub(crate) fn plug_in(&mut self) {
+        let nic = Nic { name: UPLINK, mac: NODE_MAC, address: Some((NODE_IP, 24)) };
+        self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap();
+    }
+
+    fn unplugged(mut segment: Option<Segment>) -> Self {
+        netns::ensure_bpffs().unwrap();
+        let node = NetNs::new("node").unwrap();
+        let client = NetNs::new("client").unwrap();
+        if let Some(segment) = &mut segment {
+            let nic = Nic { name: CLIENT_NIC, mac: CLIENT_MAC, address: Some((CLIENT_IP, 24)) };
+            segment.attach(&client, &nic).unwrap();
+        }
+        Self { node, client, segment }
+    }
+
+    /// One cable between them: a switch would drop some malformed frames, and keep VLAN
+    /// tags beside the frame instead of in it.
+    pub(crate) fn on_cable() -> Self {
+        let scene = Self::unplugged(None);
+        let client = scene.client.path();
+        scene
+            .node
+            .ip(&format!(
+                "link add {UPLINK} address {NODE_MAC} type veth \
+                     peer name {CLIENT_NIC} address {CLIENT_MAC} netns {}\n\
+                 address add {NODE_IP}/24 dev {UPLINK}\n\
+                 link set {UPLINK} up\n",
+                client.display()
+            ))
+            .unwrap();
+        scene
+            .client
+            .ip(&format!("address add {CLIENT_IP}/24 dev {CLIENT_NIC}\nlink set {CLIENT_NIC} up\n"))
+            .unwrap();
+        // Until then the kernel silently drops what is sent.
+        let deadline = Instant::now() + SOON;
+        for (ns, nic) in [(&scene.node, UPLINK), (&scene.client, CLIENT_NIC)] {
+            while link(ns, nic).pointer("/operstate") != Some(&Value::from("UP")) {
+                assert!(Instant::now() < deadline, "{nic} of {ns:?} is not up");
+            }
+        }
+        scene
+    }
+
+    /// Starts the announcer for [`VIP`], and waits until it answers.
+    pub(crate) fn answering(&self) -> Daemon {
+        self.answering_with(&[])
+    }
+
+    /// As [`Self::answering`], with more flags.
+    pub(crate) fn answering_with(&self, flags: &[&str]) -> Daemon {
+        let capture = Capture::start(&self.client, CLIENT_NIC).unwrap();
+        let daemon = static_vip().args(flags).start(&self.node).unwrap();
+        wait_for_announcement(&capture, &daemon);
+        daemon
+    }
+
+    /// Asks for [`VIP`] at 1 kHz.
+    pub(crate) fn probe(&self) -> ProbeHandle {
+        Probe::new(VIP).start(&self.client, CLIENT_NIC).unwrap()
+    }
+
+    pub(crate) fn asker(&self) -> Asker {
+        Asker::new(&self.client, CLIENT_NIC)
+    }
+
+    /// The XDP program of the node's uplink.
+    pub(crate) fn xdp(&self) -> Option<Value> {
+        link(&self.node, UPLINK).pointer("/xdp").cloned()
+    }
+
+    /// Where the daemon pins what belongs to the node's network namespace.
+    pub(crate) fn pins(&self) -> PathBuf {
+        format!("/sys/fs/bpf/announcer/{}", self.node.cookie()).into()
+    }
+
+    /// Neither program nor pins are left.
+    pub(crate) fn assert_clean(&self) {
+        assert_eq!(self.xdp(), None);
+        assert!(!self.pins().exists(), "{} is left", self.pins().display());
+    }
+}
+
+/// `announcer run` for [`VIP`] on the uplink.
+pub(crate) fn static_vip() -> DaemonBuilder {
+    DaemonBuilder::run(UPLINK).unwrap().args(["--static-vip", &VIP.to_string()])
+}
+
+/// What `ip` says about an interface.
+pub(crate) fn link(ns: &NetNs, nic: &str) -> Value {
+    let links = ns.tool("ip", &["-json", "-details", "link", "show", "dev", nic], "").unwrap();
+    let links: Value = serde_json::from_str(&links).unwrap();
+    links.pointer("/0").cloned().unwrap()
+}
+
+/// Waits for the first gratuitous ARP for [`VIP`]: the maps are written before it is
+/// sent, so whoever hears it is answered.
+pub(crate) fn wait_for_announcement(capture: &Capture, daemon: &Daemon) {
+    let heard = capture.wait_for(SOON, is_announcement);
+    assert!(heard.is_ok(), "{heard:?}\n{}", daemon.print());
+}
+
+/// A gratuitous ARP for [`VIP`] that came in.
+pub(crate) fn is_announcement(frame: &Frame) -> bool {
+    let is_own = |arp: ArpFrame| arp.is_announcement() && arp.sender_ip == VIP;
+    !frame.outgoing && frame.arp().is_some_and(is_own)
+}
+
+/// The request that an asker of these tests sends.
+pub(crate) fn request() -> ArpFrame {
+    ArpFrame::request(ASKER_MAC, ASKER_IP, VIP)
+}
+
+/// What RFC 826 says the answer to `request` is, from [`NODE_MAC`]; of the same
+/// length, with everything after the ARP packet untouched.
+pub(crate) fn reply_to(request: &[u8]) -> Vec<u8> {
+    let asked = ArpFrame::parse(request).unwrap();
+    let reply = ArpFrame {
+        destination: asked.sender_mac,
+        source: NODE_MAC,
+        tags: asked.tags,
+        op: Op::Reply,
+        sender_mac: NODE_MAC,
+        sender_ip: asked.target_ip,
+        target_mac: asked.sender_mac,
+        target_ip: asked.sender_ip,
+    };
+    let mut bytes = reply.to_bytes();
+    bytes.extend(&request[bytes.len()..]);
+    bytes
+}
+
+/// Sends frames made by hand, and sees every frame that comes back.
+pub(crate) struct Asker {
+    injector: Injector,
+    capture: Capture,
+    seen: Cell<usize>,
+    sentinels: Cell<u8>,
+}
+
+impl Asker {
+    pub(crate) fn new(ns: &NetNs, nic: &str) -> Self {
+        Self {
+            injector: Injector::open(ns, nic).unwrap(),
+            capture: Capture::start(ns, nic).unwrap(),
+            seen: Cell::new(0),
+            sentinels: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn send(&self, frame: &[u8]) {
+        self.injector.send(frame).unwrap();
+    }
+
+    /// Sends `frame` and waits for an answer.
+    pub(crate) fn answer_to(&self, frame: &[u8]) -> Vec<u8> {
+        let answers = self.all_answers_to([frame]);
+        let [answer] = &answers[..] else { panic!("{answers:02x?} to {frame:02x?}") };
+        answer.clone()
+    }
+
+    /// Sends `frames`, then a plain request, waits for the answer to that, which proves
+    /// that the wire has come to rest, and returns everything else that came back.
+    pub(crate) fn all_answers_to<'a>(
+        &self,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Vec<u8>> {
+        for frame in frames {
+            self.send(frame);
+        }
+        let number = self.sentinels.get();
+        self.sentinels.set(number.checked_add(1).unwrap());
+        let ip = Ipv4Addr::new(198, 51, 100, number);
+        let sentinel = ArpFrame::request(ASKER_MAC, ip, VIP).to_padded_bytes();
+        self.send(&sentinel);
+        let last = reply_to(&sentinel);
+        self.capture.wait_for(SOON, |frame| frame.bytes == last).unwrap();
+        let frames = self.capture.frames();
+        let from = self.seen.replace(frames.len());
+        let came = frames.iter().skip(from).filter(|f| !f.outgoing && !is_announcement(f));
+        came.map(|frame| frame.bytes.clone()).filter(|bytes| *bytes != last).collect()
+    }
+}
