@@ -144,13 +144,18 @@ impl Heartbeat {
     /// Whether VIPs are answered on trust: the API server is silent, and this
     /// daemon has run throughout. A rival's announcement ends it.
     pub fn may_hold_on(&self, now: BootTime) -> bool {
-        let strained =
-            self.connected_since.is_none() || now + self.timing.margin() >= self.valid_until;
+        let strained = self.connected_since.is_none() || now >= self.strained_at();
         self.on_loss == OnApiLoss::Hold
             && self.session.is_some()
             && self.unconfirmed.is_none()
             && matches!(self.lease, Known::Present(_))
             && strained
+    }
+
+    /// When half of the validity has gone by unconfirmed: an answer is overdue, and
+    /// a loop that is late now and then still has the other half.
+    fn strained_at(&self) -> BootTime {
+        self.valid_until - self.timing.validity() / 2
     }
 
     /// Begins the orderly end: the session is closed by the next write.
@@ -306,7 +311,7 @@ impl Heartbeat {
         };
         // On trust, the deadline is pushed forward in steps of a third of itself; and
         // the moment when a missing answer begins to matter is not slept through.
-        let strained_at = self.valid_until - self.timing.margin();
+        let strained_at = self.strained_at();
         if self.may_hold_on(now) {
             next.min(now + self.timing.validity() / 3)
         } else if self.on_loss == OnApiLoss::Hold && now < strained_at {
