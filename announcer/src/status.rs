@@ -1,6 +1,6 @@
 //! What `announcer status` says: rendered from what is pinned, as of one instant.
 
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -56,13 +56,13 @@ struct VipStatus {
 #[serde(tag = "state", rename_all = "lowercase")]
 enum State {
     Answering {
-        /// Seconds from now.
-        remaining: f64,
+        /// From now, to the millisecond.
+        remaining_seconds: f64,
     },
     /// Held, and not answered any more: nobody has prolonged it.
     Expired {
-        /// Seconds until now.
-        since: f64,
+        /// Until now, to the millisecond.
+        expired_seconds: f64,
     },
     Silent,
 }
@@ -89,9 +89,11 @@ fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
         state: match pinned.entry {
             WireEntry::Silent => State::Silent,
             WireEntry::Answer { until } if now < until => {
-                State::Answering { remaining: until.since(now).as_secs_f64() }
+                State::Answering { remaining_seconds: seconds(until.since(now)) }
             }
-            WireEntry::Answer { until } => State::Expired { since: now.since(until).as_secs_f64() },
+            WireEntry::Answer { until } => {
+                State::Expired { expired_seconds: seconds(now.since(until)) }
+            }
         },
         answered: pinned.answered,
     };
@@ -101,6 +103,10 @@ fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
         vips: maps.vips.iter().map(vip).collect(),
         counters: maps.totals.iter().map(|(counter, total)| (counter.name(), total)).collect(),
     }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
 }
 
 fn with_sources(error: &(dyn Error + 'static)) -> String {
@@ -156,8 +162,8 @@ impl fmt::Display for InterfaceStatus {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answering { remaining } => write!(f, "answering until +{remaining:.1} s"),
-            Self::Expired { since } => write!(f, "expired {since:.1} s ago"),
+            Self::Answering { remaining_seconds: s } => write!(f, "answering until +{s:.1} s"),
+            Self::Expired { expired_seconds: s } => write!(f, "expired {s:.1} s ago"),
             Self::Silent => f.write_str("silent"),
         }
     }

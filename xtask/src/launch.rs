@@ -29,6 +29,17 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     Err(process::exec(announcer.arg("run").args(args)))
 }
 
+/// Builds the daemon and the benchmarks as they are released, and becomes the latter.
+pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    let root = Root::find("measuring (network namespaces, BPF)", "cargo xtask bench")?;
+    let mut build = workspace.cargo(["build", "--release", "--bin=announcer", "--bin=bench"]);
+    build.args(["--package=announcer", "--package=announcer-tests"]);
+    process::run("building", &mut build)?;
+    let mut bench = root.command(workspace.release_binary("bench"));
+    bench.args(args).env(ANNOUNCER_BIN, workspace.release_binary("announcer"));
+    Err(process::exec(bench.env("BENCH_DIR", workspace.bench_figures())))
+}
+
 /// Every binary of the workspace. The whole of it and not package by package:
 /// cargo would choose other dependency features for each, and build them again.
 pub(crate) fn build_all(workspace: &Workspace) -> Result<()> {

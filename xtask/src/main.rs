@@ -30,6 +30,8 @@ Usage: cargo xtask <command>
   run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
                              cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
   test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
+  bench datapath|failover [--quick] [--json FILE]
+                             Measure a release build, and print each figure beside its goal
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
 Every command runs the set-up that it needs first. The exit code is that of what failed.
@@ -66,6 +68,11 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Tests)?;
             test::run(&workspace, &selection)
+        }
+        (Some("bench"), args) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Tests)?;
+            launch::bench(&workspace, args)
         }
         (Some("lint"), []) => {
             let workspace = Workspace::load()?;

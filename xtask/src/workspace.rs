@@ -75,6 +75,16 @@ impl Workspace {
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)
     }
+
+    /// The same of the release profile.
+    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
+    /// Where benchmarks leave their figures.
+    pub(crate) fn bench_figures(&self) -> PathBuf {
+        self.target.join("bench")
+    }
 }
 
 #[cfg(test)]

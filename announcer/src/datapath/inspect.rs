@@ -114,7 +114,7 @@ fn read_vips(
     answered: &BTreeMap<Vip, u64>,
 ) -> Result<BTreeMap<Vip, PinnedVip>, DatapathError> {
     let entries: HashMap<MapData, [u8; 4], VipEntry> = counters::open(pins, abi::VIPS)?;
-    let mut vips = BTreeMap::new();
+    let mut known = BTreeMap::new();
     for item in entries.iter() {
         let (octets, entry) = item.map_err(|error| DatapathError::map(abi::VIPS, error))?;
         let (Ok(vip), Some(entry)) = (Vip::new(Ipv4Addr::from(octets).into()), meaning(&entry))
@@ -122,9 +122,9 @@ fn read_vips(
             continue;
         };
         let answered = answered.get(&vip).copied().unwrap_or(0);
-        vips.insert(vip, PinnedVip { entry, answered });
+        known.insert(vip, PinnedVip { entry, answered });
     }
-    Ok(vips)
+    Ok(known)
 }
 
 /// `None` for flags that no version has written.

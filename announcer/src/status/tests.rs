@@ -1,6 +1,6 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{io, net::Ipv4Addr};
 
 use serde_json::json;
 
@@ -71,8 +71,8 @@ fn the_json_has_every_counter_and_the_same_facts() {
     assert_eq!(
         first["vips"],
         json!([
-            { "vip": "192.0.2.9", "state": "expired", "since": 0.4, "answered": 3 },
-            { "vip": "192.0.2.10", "state": "answering", "remaining": 1.5, "answered": 12 },
+            { "vip": "192.0.2.9", "state": "expired", "expired_seconds": 0.4, "answered": 3 },
+            { "vip": "192.0.2.10", "state": "answering", "remaining_seconds": 1.5, "answered": 12 },
             { "vip": "192.0.2.200", "state": "silent", "answered": 0 },
         ])
     );

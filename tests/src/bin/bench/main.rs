@@ -1,0 +1,87 @@
+//! `cargo xtask bench`: measures, and prints each figure beside its goal.
+//!
+//! Compared figures are always taken in one run, in turns, so that whatever else the
+//! machine does falls on both alike.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod bpf;
+mod datapath;
+mod failover;
+mod flood;
+mod interrupt;
+mod process;
+mod report;
+mod samples;
+mod wires;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use self::report::Report;
+
+/// Measures the announcer in network namespaces on this machine.
+///
+/// Needs root. Touches nothing outside its own network namespaces, except that the kernel's BPF
+/// statistics are on while `datapath` measures programs. A goal that is missed is no failure.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", version, max_term_width = 100)]
+struct Args {
+    /// What to measure.
+    bench: Bench,
+    /// Fewer and shorter rounds: to see that it works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the figures as JSON [default: target/bench/<BENCH>.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the default of --json is.
+    #[arg(long, hide = true, env = "BENCH_DIR", default_value = "target/bench")]
+    directory: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Bench {
+    /// What a frame costs in the XDP program; latency and CPU of replies, against the kernel's
+    /// (a minute).
+    Datapath,
+    /// Crash to first answer, Service address to first answer, and what it takes at rest (six
+    /// minutes).
+    Failover,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    interrupt::catch();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What fails after Ctrl-C fails because the announcers have had it too.
+            let error = interrupt::check().err().unwrap_or(error);
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let (name, figures) = match args.bench {
+        Bench::Datapath => ("datapath", datapath::measure(args.quick)?),
+        Bench::Failover => ("failover", failover::measure(args.quick)?),
+    };
+    let report = Report { bench: name, quick: args.quick, figures };
+    print!("{report}");
+    let default = || args.directory.join(name).with_extension("json");
+    let file = args.json.clone().unwrap_or_else(default);
+    report.write(&file)?;
+    println!("\nwritten to {}", file.display());
+    Ok(())
+}
+
+/// What is being done, for a person who waits.
+fn progress(what: &str) {
+    eprintln!("bench: {what}");
+}

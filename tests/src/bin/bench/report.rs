@@ -1,0 +1,171 @@
+//! Figures beside their goals, as a table and as JSON.
+
+use std::{fmt, fs, path::Path, thread};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::samples::Samples;
+
+/// What one run of one benchmark measured.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) bench: &'static str,
+    pub(crate) quick: bool,
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+    /// It should be at most this.
+    pub(crate) goal: Option<f64>,
+    /// What else is known of it, in the same unit unless the name says otherwise.
+    pub(crate) details: Vec<(&'static str, f64)>,
+}
+
+impl Figure {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, value: f64) -> Self {
+        Self { name: name.into(), unit, value, goal: None, details: Vec::new() }
+    }
+
+    /// The median, with the spread of the samples as details.
+    pub(crate) fn median(name: impl Into<String>, unit: &'static str, samples: &Samples) -> Self {
+        let figure = Self::new(name, unit, samples.median());
+        figure
+            .detail("min", samples.min())
+            .detail("p95", samples.percentile(95))
+            .detail("max", samples.max())
+            .detail("n", samples.len() as f64)
+    }
+
+    #[must_use]
+    pub(crate) fn at_most(mut self, goal: f64) -> Self {
+        self.goal = Some(goal);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn detail(mut self, name: &'static str, value: f64) -> Self {
+        self.details.push((name, value));
+        self
+    }
+
+    /// `None` without a goal.
+    fn met(&self) -> Option<bool> {
+        self.goal.map(|goal| self.value <= goal)
+    }
+
+    fn json(&self) -> Value {
+        let details: serde_json::Map<String, Value> =
+            self.details.iter().map(|&(name, value)| (name.into(), json!(value))).collect();
+        json!({
+            "name": self.name, "unit": self.unit, "value": self.value,
+            "goal": self.goal, "met": self.met(), "details": details,
+        })
+    }
+}
+
+impl Report {
+    pub(crate) fn json(&self) -> Value {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let cpus = thread::available_parallelism().map_or(0, usize::from);
+        let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
+        json!({
+            "bench": self.bench, "quick": self.quick,
+            "machine": { "kernel": kernel.trim(), "cpus": cpus },
+            "figures": figures,
+        })
+    }
+
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        let writing = || format!("writing {}", file.display());
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory).with_context(writing)?;
+        }
+        fs::write(file, format!("{:#}\n", self.json())).with_context(writing)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quick = if self.quick { " (quick: not to be quoted)" } else { "" };
+        writeln!(f, "{}{quick}", self.bench)?;
+        let names = self.figures.iter().map(|figure| figure.name.chars().count());
+        let width = names.max().unwrap_or(0);
+        for figure in &self.figures {
+            let Figure { name, unit, value, goal, details } = figure;
+            let measured = format!("{} {unit}", short(*value));
+            let goal = goal.map_or(String::new(), |goal| format!("goal {}", short(goal)));
+            let verdict = match figure.met() {
+                Some(true) => "ok",
+                Some(false) => "missed",
+                None => "",
+            };
+            let details: Vec<_> =
+                details.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect();
+            let line = format!(
+                "  {name:<width$}  {measured:>11}  {goal:<9}  {verdict:<6}  {}",
+                details.join("  ")
+            );
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits, no more; whole numbers as such.
+fn short(value: f64) -> String {
+    let magnitude = value.abs();
+    if value.fract() == 0.0 || magnitude >= 100.0 {
+        format!("{value:.0}")
+    } else if magnitude >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let reply = Samples::new([107.93, 104.0, 120.25]).unwrap();
+        let figures = vec![
+            Figure::median("reply", "ns", &reply).at_most(110.0),
+            Figure::new("idle CPU", "%", 0.625).at_most(0.5),
+            Figure::new("latency", "us", 12.34),
+        ];
+        Report { bench: "datapath", quick: true, figures }
+    }
+
+    #[test]
+    fn each_figure_stands_beside_its_goal() {
+        let expected = "\
+datapath (quick: not to be quoted)
+  reply          108 ns  goal 110   ok      min 104  p95 120  max 120  n 3
+  idle CPU       0.62 %  goal 0.50  missed
+  latency       12.3 us
+";
+        assert_eq!(report().to_string(), expected);
+    }
+
+    #[test]
+    fn the_json_says_the_same_unrounded() {
+        let json = report().json();
+        assert_eq!(
+            json["figures"][0],
+            json!({
+                "name": "reply", "unit": "ns", "value": 107.93, "goal": 110.0, "met": true,
+                "details": { "min": 104.0, "p95": 120.25, "max": 120.25, "n": 3.0 },
+            })
+        );
+        assert_eq!(json["figures"][1]["met"], false);
+        assert_eq!(json["figures"][2]["met"], Value::Null);
+        assert_eq!(json["quick"], true);
+    }
+}

@@ -1,0 +1,166 @@
+//! Four wires from one client, alike but for the station at the far end: one where the
+//! announcer answers, one where an empty XDP program passes everything, one where the
+//! kernel answers for an address of its own, and one where the station is switched off.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use announcer_tests::{
+    arp::{ArpFrame, Mac},
+    daemon::{Daemon, DaemonBuilder},
+    lab::UPLINK,
+    netns::{self, NetNs},
+    probe::{Probe, ProbeHandle},
+};
+use anyhow::Result;
+
+use crate::{
+    bpf::{Attached, Program},
+    flood::Flood,
+};
+
+/// As many VIPs as a middling cluster has; the last octets from 10 on.
+const VIPS: u8 = 100;
+/// The one that is asked for.
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// The far station's own address, the same on each wire.
+const STATION: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+const STATION_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// Nobody's address, and no VIP.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
+/// Like [`VIP`] in its last 16 bits.
+const LOOKALIKE: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 10);
+/// The client that floods.
+const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The kernel makes a neighbour entry for everybody who asks it, in a table of about
+/// 1,000: so the same few ask it all the time.
+const ASKERS: u32 = 64;
+/// Not the MAC of the client's interface: its kernel ignores the answers.
+const ASKER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xa5]);
+const CLIENT_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xc1]);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Both forms, five rounds.
+const ANNOUNCEMENTS: usize = 10;
+
+/// The wires, with everything attached and running.
+pub(crate) struct Wires {
+    pub(crate) announcer: Wire,
+    pub(crate) empty: Wire,
+    pub(crate) kernel: Wire,
+    /// What is sent here ends in the client's own driver.
+    pub(crate) off: Wire,
+    pub(crate) announcer_program: Program,
+    pub(crate) empty_program: Attached,
+    _daemon: Daemon,
+}
+
+/// A client's interface and, at the other end of its cable, a station: without a switch,
+/// whose part would only blur the comparison.
+pub(crate) struct Wire {
+    client: NetNs,
+    nic: &'static str,
+    /// Whom to ask for to be answered.
+    answered: Ipv4Addr,
+    station: NetNs,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// An ARP request that is answered.
+    Request,
+    /// An ARP request for somebody else.
+    OtherRequest,
+    /// The same, for an address that ends in the same 16 bits as a VIP: the program's
+    /// filter cannot tell them apart.
+    Lookalike,
+    /// An ARP reply of others.
+    OtherReply,
+    /// A TCP segment in the shortest frame there is.
+    Tcp,
+}
+
+impl Wires {
+    pub(crate) fn new() -> Result<Self> {
+        netns::ensure_bpffs()?;
+        let client = NetNs::new("client")?;
+        let announcer = Wire::new(&client, "announcer", VIP)?;
+        let empty = Wire::new(&client, "empty", STATION)?;
+        let kernel = Wire::new(&client, "kernel", STATION)?;
+        let off = Wire::new(&client, "off", STATION)?;
+        off.station.ip(&format!("link set {UPLINK} down"))?;
+        let [a, b, c, first] = VIP.octets();
+        let vips: Vec<_> = (0..VIPS).map(|n| format!("{a}.{b}.{c}.{}", first + n)).collect();
+        let probe = announcer.probe()?;
+        let daemon = DaemonBuilder::run(UPLINK)?
+            .args(["--hook", "xdp-generic", "--static-vip", &vips.join(",")])
+            .start(&announcer.station)?;
+        // When it has announced itself for the last time, it is at rest.
+        probe.wait_announcements(ANNOUNCEMENTS, PATIENCE, |_| true)?;
+        probe.wait_answer_by(STATION_MAC, PATIENCE)?;
+        drop(probe);
+        Ok(Self {
+            announcer_program: Program::attached_to(&announcer.station, UPLINK)?,
+            empty_program: Attached::empty(&empty.station, UPLINK)?,
+            announcer,
+            empty,
+            kernel,
+            off,
+            _daemon: daemon,
+        })
+    }
+}
+
+impl Wire {
+    fn new(client: &NetNs, nic: &'static str, answered: Ipv4Addr) -> Result<Self> {
+        let station = NetNs::new(format!("station {nic}"))?;
+        client.ip(&format!(
+            "link add {nic} address {CLIENT_MAC} type veth \
+                 peer name {UPLINK} address {STATION_MAC} netns {}\n\
+             link set {nic} up\n",
+            station.path().display()
+        ))?;
+        // A kernel answers only whom it has a route to: the probe asks from afar.
+        station.ip(&format!(
+            "address add {STATION}/24 dev {UPLINK}\n\
+             link set {UPLINK} up\n\
+             route add default via {ASKER} dev {UPLINK}\n"
+        ))?;
+        Ok(Self { client: client.clone(), nic, answered, station })
+    }
+
+    /// Asks the station, 1000 times a second.
+    pub(crate) fn probe(&self) -> Result<ProbeHandle> {
+        Probe::new(self.answered).askers(ASKERS).start(&self.client, self.nic)
+    }
+
+    pub(crate) fn flood(&self) -> Result<Flood<'_>> {
+        Flood::on(&self.client, self.nic)
+    }
+
+    pub(crate) fn frame(&self, frame: Frame) -> Vec<u8> {
+        match frame {
+            Frame::Request => arp(self.answered),
+            Frame::OtherRequest => arp(NOBODY),
+            Frame::Lookalike => arp(LOOKALIKE),
+            Frame::OtherReply => {
+                ArpFrame::reply(ASKER_MAC, ASKER, STATION_MAC, STATION).to_padded_bytes()
+            }
+            Frame::Tcp => tcp(),
+        }
+    }
+}
+
+fn arp(target: Ipv4Addr) -> Vec<u8> {
+    ArpFrame::request(ASKER_MAC, ASKER, target).to_padded_bytes()
+}
+
+/// An IPv4 packet with TCP to the station. Its checksum is wrong, so that the kernel's
+/// part ends soon after the program's.
+fn tcp() -> Vec<u8> {
+    let mut frame = [STATION_MAC.0, ASKER_MAC.0].concat();
+    frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    frame.extend(ASKER.octets());
+    frame.extend(STATION.octets());
+    frame.resize(60, 0);
+    frame
+}
