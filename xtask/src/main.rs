@@ -10,6 +10,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, bail};
 
+mod crds;
 mod invariants;
 mod launch;
 mod lint;
@@ -30,6 +31,7 @@ Usage: cargo xtask <command>
   run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
                              cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
   test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
+  crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
 Every command runs the set-up that it needs first. The exit code is that of what failed.
@@ -72,11 +74,16 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             setup::ensure(&workspace, Purpose::Build)?;
             lint::run(&workspace)
         }
+        (Some("crds"), []) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            crds::write(&workspace)
+        }
         (Some("help" | "-h" | "--help"), _) => {
             println!("{USAGE}");
             Ok(())
         }
-        (Some("setup" | "lint"), [extra, ..]) => {
+        (Some("setup" | "lint" | "crds"), [extra, ..]) => {
             bail!("unexpected argument {extra:?}\n\n{USAGE}")
         }
         _ => bail!("there is no command {command:?}\n\n{USAGE}"),

@@ -133,10 +133,7 @@ impl Index {
             self.unclaim(vip, key);
         }
         for (vip, ids) in claims {
-            let claimants = self.claims.entry(vip).or_default();
-            // Sorted: the intent must not depend on who came first.
-            let at = claimants.partition_point(|(service, _)| service < key);
-            claimants.insert(at, (key.clone(), ids));
+            self.claims.entry(vip).or_default().push((key.clone(), ids));
             self.dirty.vips.insert(vip);
         }
     }
@@ -235,7 +232,8 @@ impl Index {
         if !divided {
             self.divided.remove(&vip);
         } else if self.divided.insert(vip) {
-            let services = claims.iter().map(|(service, _)| service.clone()).collect();
+            let mut services: Vec<_> = claims.iter().map(|(key, _)| key.clone()).collect();
+            services.sort_unstable();
             self.notices.push(Notice::Divided { vip, services });
         }
         let preferred = parts.iter().flat_map(|part| part.preferred.iter());
