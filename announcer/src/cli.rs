@@ -112,7 +112,8 @@ pub struct RunArgs {
 /// Flags of `announcer run` that need a cluster.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
-    /// Announce LoadBalancer Services with these labels.
+    /// Announce LoadBalancer Services with these labels. Where the cluster has an
+    /// L2AnnouncementPolicy, policies decide instead.
     #[arg(
         long,
         env = "ANNOUNCER_SERVICE_SELECTOR",
@@ -131,9 +132,13 @@ pub struct ClusterArgs {
     /// Ignore Services that have no class.
     #[arg(long, env = "ANNOUNCER_REQUIRE_CLASS")]
     pub require_class: bool,
-    /// Announce spec.externalIPs besides the load-balancer addresses.
+    /// Announce spec.externalIPs too, of selected Services of any type. Where the
+    /// cluster has an L2AnnouncementPolicy, policies decide instead.
     #[arg(long, env = "ANNOUNCER_EXTERNAL_IPS")]
     pub external_ips: bool,
+    /// Let cordoned nodes hold no VIPs.
+    #[arg(long, env = "ANNOUNCER_EXCLUDE_CORDONED")]
+    pub exclude_cordoned: bool,
     /// Credentials; default: those of the pod, then $KUBECONFIG, then ~/.kube/config.
     #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

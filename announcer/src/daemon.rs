@@ -324,7 +324,15 @@ impl Ownership {
     ) {
         let Self { cluster, timing, macs, adopted } = self;
         let (intent_in, intent) = watch::channel(None);
-        let watching = intent::watch::run(client.clone(), cluster.selection, intent_in);
+        // Nobody says yet what becomes of the interfaces: none speaks against this node.
+        let (_links, links) = watch::channel(None);
+        let watching = intent::watch::run(
+            client.clone(),
+            cluster.node.clone(),
+            cluster.selection,
+            links,
+            intent_in,
+        );
         let owner = Arc::new(OnceLock::new());
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =

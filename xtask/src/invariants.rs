@@ -24,7 +24,10 @@ const INVARIANTS: &[Invariant] = &[
         within: &[
             "announcer/src/announce/schedule",
             "announcer/src/datapath/plan",
+            "announcer/src/intent/desired",
+            "announcer/src/intent/eligibility",
             "announcer/src/intent/index",
+            "announcer/src/intent/rules",
             "announcer/src/ownership/heartbeat",
             "announcer/src/ownership/lease",
             "announcer/src/ownership/machine",

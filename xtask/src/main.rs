@@ -10,6 +10,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, bail};
 
+mod crds;
 mod invariants;
 mod launch;
 mod lint;
@@ -32,6 +33,7 @@ Usage: cargo xtask <command>
   test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
   bench datapath|failover [--quick] [--json FILE]
                              Measure a release build, and print each figure beside its goal
+  crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
 Every command runs the set-up that it needs first. The exit code is that of what failed.
@@ -79,11 +81,16 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             setup::ensure(&workspace, Purpose::Build)?;
             lint::run(&workspace)
         }
+        (Some("crds"), []) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            crds::write(&workspace)
+        }
         (Some("help" | "-h" | "--help"), _) => {
             println!("{USAGE}");
             Ok(())
         }
-        (Some("setup" | "lint"), [extra, ..]) => {
+        (Some("setup" | "lint" | "crds"), [extra, ..]) => {
             bail!("unexpected argument {extra:?}\n\n{USAGE}")
         }
         _ => bail!("there is no command {command:?}\n\n{USAGE}"),

@@ -1,12 +1,53 @@
-//! Label selectors as people type them on a command line.
+//! Label selectors, as people type them on a command line and as objects have them.
 
 use std::{collections::BTreeSet, str::FromStr};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::core::{Expression, Selector, SelectorExt};
 
-/// A parsed label selector, in kubectl's syntax: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
-#[derive(Clone, Debug, PartialEq)]
+/// A label selector that is well-formed. Parsed from kubectl's syntax
+/// (`a=b,c!=d,e in (f,g),h notin (i),j,!k`) or taken from an object; the default
+/// selects everything.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelSelector(Selector);
+
+/// Why a label selector of an object cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the requirement for {key:?}: {why}")]
+pub struct RequirementError {
+    key: String,
+    why: &'static str,
+}
+
+impl TryFrom<&meta::LabelSelector> for LabelSelector {
+    type Error = RequirementError;
+
+    fn try_from(selector: &meta::LabelSelector) -> Result<Self, RequirementError> {
+        let labels = selector.match_labels.iter().flatten().map(|(key, value)| {
+            let bad = |why| RequirementError { key: key.clone(), why };
+            Ok(Expression::Equal(self::key(key, bad)?, self::value(value, bad)?))
+        });
+        let expressions = selector.match_expressions.iter().flatten().map(|requirement| {
+            let bad = |why| RequirementError { key: requirement.key.clone(), why };
+            let key = self::key(&requirement.key, bad)?;
+            let given = requirement.values.as_deref().unwrap_or_default();
+            let values: BTreeSet<String> =
+                given.iter().map(|v| self::value(v, bad)).collect::<Result<_, _>>()?;
+            match (requirement.operator.as_str(), values.is_empty()) {
+                ("In", false) => Ok(Expression::In(key, values)),
+                ("NotIn", false) => Ok(Expression::NotIn(key, values)),
+                ("In" | "NotIn", true) => Err(bad("In and NotIn need values")),
+                ("Exists", true) => Ok(Expression::Exists(key)),
+                ("DoesNotExist", true) => Ok(Expression::DoesNotExist(key)),
+                ("Exists" | "DoesNotExist", false) => {
+                    Err(bad("Exists and DoesNotExist have no values"))
+                }
+                _ => Err(bad("the operator must be In, NotIn, Exists or DoesNotExist")),
+            }
+        });
+        labels.chain(expressions).collect::<Result<Selector, _>>().map(Self)
+    }
+}
 
 /// Why a label selector cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +122,7 @@ fn requirement(term: &str) -> Result<Expression, SelectorError> {
 }
 
 /// A label key: an optional DNS prefix, `/`, and up to 63 letters, digits, `-_.`.
-fn key(text: &str, bad: impl Fn(&'static str) -> SelectorError) -> Result<String, SelectorError> {
+fn key<E>(text: &str, bad: impl Fn(&'static str) -> E) -> Result<String, E> {
     let text = text.trim();
     let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
     let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -94,7 +135,7 @@ fn key(text: &str, bad: impl Fn(&'static str) -> SelectorError) -> Result<String
     Ok(text.to_owned())
 }
 
-fn value(text: &str, bad: impl Fn(&'static str) -> SelectorError) -> Result<String, SelectorError> {
+fn value<E>(text: &str, bad: impl Fn(&'static str) -> E) -> Result<String, E> {
     let text = text.trim();
     if text.len() > 63 || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         return Err(bad("the value is not a label value"));
@@ -114,6 +155,8 @@ fn set(
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -138,6 +181,38 @@ mod tests {
             let selector: LabelSelector = text.parse().expect(text);
             assert_eq!(selector.matches(&labels), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn selectors_of_objects_are_checked() {
+        for (json, expected) in [
+            (json!({}), Ok("")),
+            (json!({"matchLabels": {"a": "b"}}), Ok("a=b")),
+            (expression("In", json!(["x", "y"])), Ok("a in (x,y)")),
+            (expression("NotIn", json!(["x"])), Ok("a notin (x)")),
+            (expression("Exists", json!(null)), Ok("a")),
+            (expression("DoesNotExist", json!([])), Ok("!a")),
+            (expression("In", json!([])), Err("need values")),
+            (expression("Exists", json!(["x"])), Err("have no values")),
+            (expression("Like", json!(["x"])), Err("must be In, NotIn")),
+            (expression("In", json!(["x y"])), Err("not a label value")),
+            (json!({"matchLabels": {"": "b"}}), Err("key is empty")),
+            (json!({"matchLabels": {"a b": "b"}}), Err("not a label key")),
+        ] {
+            let selector: meta::LabelSelector =
+                serde_json::from_value(json.clone()).expect("a selector");
+            match (LabelSelector::try_from(&selector), expected) {
+                (Ok(selector), Ok(text)) => assert_eq!(selector.to_string(), text, "{json}"),
+                (Err(error), Err(why)) => {
+                    assert!(error.to_string().contains(why), "{json}: {error}");
+                }
+                (got, _) => unreachable!("{json}: {got:?}"),
+            }
+        }
+    }
+
+    fn expression(operator: &str, values: serde_json::Value) -> serde_json::Value {
+        json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]})
     }
 
     #[test]

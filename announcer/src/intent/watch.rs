@@ -1,123 +1,223 @@
 //! Feeds the index from watches, and publishes the intent.
 
-use std::{collections::BTreeSet, pin::pin, sync::Arc};
+mod feed;
+mod status;
 
-use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Node, Service};
-use kube::{
-    Api, Client,
-    runtime::{WatchStreamExt, watcher},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
-use tokio::sync::watch::Sender;
-use tracing::{debug, warn};
 
-use super::index::{Index, ObjectKey, Selection, key};
-use crate::{backoff::watch_backoff, ownership::machine::Intent};
+use futures::{
+    FutureExt, StreamExt,
+    stream::{BoxStream, SelectAll},
+};
+use kube::Client;
+use tokio::sync::watch::{Receiver, Sender};
+use tracing::{debug, info, warn};
 
-/// Watches Services and Nodes for ever. Publishes nothing before both have been
-/// listed once: an intent without Nodes would make every holder ineligible.
-pub async fn run(client: Client, selection: Selection, intent: Sender<Option<Arc<Intent>>>) {
-    let mut services = pin!(objects::<Service>(Api::all(client.clone())));
-    let mut nodes = pin!(objects::<Node>(Api::all(client)));
-    let mut feed = Feed {
-        index: Index::new(selection),
-        services: Listing::default(),
-        nodes: Listing::default(),
+use self::{
+    feed::{Fed, FeedEvent, feed},
+    status::StatusWriter,
+};
+use super::{
+    desired::Intent,
+    index::{Index, Kind, Links, Notice, ObjectKey, Selection},
+};
+use crate::types::NodeName;
+
+/// Watches what intent depends on, for ever.
+///
+/// Services, Nodes and policies always; EndpointSlices, Gateways and Ingresses from
+/// the moment on that a Service calls for them. Publishes nothing before all of
+/// these have been listed once: an intent without Nodes would make every holder
+/// ineligible. A kind that the API server does not know, or that we may not read,
+/// counts as listed and empty until it changes its mind.
+///
+/// `links` is what the data plane says of this node's interfaces.
+pub async fn run(
+    client: Client,
+    me: NodeName,
+    selection: Selection,
+    mut links: Receiver<Option<Links>>,
+    intent: Sender<Option<Arc<Intent>>>,
+) {
+    let mut status = StatusWriter::new(client.clone());
+    let mut watches = Watches {
+        index: Index::new(me, selection),
+        client,
+        listings: BTreeMap::new(),
+        feeds: SelectAll::new(),
     };
+    watches.index.set_links(links.borrow_and_update().clone());
+    for kind in [Kind::Service, Kind::Node, Kind::Policy] {
+        watches.start(kind);
+    }
     loop {
+        // Cancel-safe: each branch takes one whole event or nothing.
         tokio::select! {
-            Some(event) = services.next() => feed.service(event),
-            Some(event) = nodes.next() => feed.node(event),
-            else => return,
+            Some(event) = watches.feeds.next() => watches.take(event),
+            step = status.next() => {
+                let index = &watches.index;
+                status.go_on(step, |name| index.statuses().find(|status| status.name == name));
+            }
+            Ok(()) = links.changed() => {
+                watches.index.set_links(links.borrow_and_update().clone());
+            }
         }
         // Everything that is ready besides: one intent for a burst of changes.
-        while let Some(Some(event)) = services.next().now_or_never() {
-            feed.service(event);
+        while let Some(Some(event)) = watches.feeds.next().now_or_never() {
+            watches.take(event);
         }
-        while let Some(Some(event)) = nodes.next().now_or_never() {
-            feed.node(event);
-        }
-        if feed.services.complete && feed.nodes.complete {
-            let new = Some(Arc::new(feed.index.intent()));
-            intent.send_if_modified(|current| {
-                let changed = *current != new;
-                *current = new;
-                changed
-            });
-        }
+        let Some(new) = watches.intent() else { continue };
+        status.schedule(watches.index.statuses(), watches.index.nodes());
+        let new = Some(new);
+        intent.send_if_modified(|current| {
+            let changed = *current != new;
+            *current = new;
+            changed
+        });
     }
 }
 
-type Event<K> = Result<watcher::Event<K>, watcher::Error>;
-
-fn objects<K>(api: Api<K>) -> impl Stream<Item = Event<K>> + Send
-where
-    K: kube::Resource + Clone + std::fmt::Debug + Send + 'static,
-    K: serde::de::DeserializeOwned,
-{
-    watcher(api, watcher::Config::default().timeout(60))
-        .map(|event| {
-            event.map(|event| {
-                event.modify(|object| {
-                    // Nobody here reads them, and they are half of most objects.
-                    object.meta_mut().managed_fields = None;
-                })
-            })
-        })
-        .backoff(watch_backoff())
-}
-
-/// Where one watch stands in its (re)listing.
+/// Where the watch of one kind stands.
 #[derive(Default)]
 struct Listing {
+    /// What the list that is under way has named so far.
     names: BTreeSet<ObjectKey>,
+    /// It has been listed once, or it is known that it cannot be.
     complete: bool,
+    /// Why it cannot be read, told to people once.
+    unreadable: bool,
 }
 
-struct Feed {
+struct Watches {
     index: Index,
-    services: Listing,
-    nodes: Listing,
+    client: Client,
+    listings: BTreeMap<Kind, Listing>,
+    feeds: SelectAll<BoxStream<'static, FeedEvent>>,
 }
 
-impl Feed {
-    fn service(&mut self, event: Event<Service>) {
-        match event {
-            Ok(watcher::Event::Init) => self.services.names.clear(),
-            Ok(watcher::Event::InitApply(service)) => {
-                self.services.names.insert(key(&service.metadata));
-                self.apply_service(&service);
-            }
-            Ok(watcher::Event::InitDone) => {
-                self.index.retain_services(&self.services.names);
-                self.services.complete = true;
-            }
-            Ok(watcher::Event::Apply(service)) => self.apply_service(&service),
-            Ok(watcher::Event::Delete(service)) => self.index.delete_service(&service),
-            Err(error) => debug!(%error, "Service watch interrupted"),
+impl Watches {
+    fn start(&mut self, kind: Kind) {
+        if let std::collections::btree_map::Entry::Vacant(listing) = self.listings.entry(kind) {
+            listing.insert(Listing::default());
+            self.feeds.push(feed(&self.client, kind));
         }
     }
 
-    fn apply_service(&mut self, service: &Service) {
-        for unfit in self.index.apply_service(service) {
-            warn!(service = %unfit.service, error = %unfit.error, "address not announced");
+    /// The intent, if it rests on everything that it needs to.
+    fn intent(&mut self) -> Option<Arc<Intent>> {
+        let complete = |listings: &BTreeMap<Kind, Listing>| listings.values().all(|l| l.complete);
+        if !complete(&self.listings) {
+            return None;
+        }
+        let intent = self.index.intent();
+        tell(self.index.take_notices());
+        let wants = self.index.wants();
+        for (kind, wanted) in [
+            (Kind::EndpointSlice, wants.endpoints),
+            (Kind::Gateway, wants.gateways),
+            (Kind::Ingress, wants.ingresses),
+        ] {
+            if wanted {
+                self.start(kind);
+            }
+        }
+        complete(&self.listings).then_some(intent)
+    }
+
+    fn take(&mut self, FeedEvent { kind, what }: FeedEvent) {
+        let listing = self.listings.entry(kind).or_default();
+        match what {
+            Fed::Listing => listing.names.clear(),
+            Fed::Listed(object) => {
+                listing.names.insert(object.key());
+                self.index.apply(&object);
+            }
+            Fed::ListDone => {
+                let names = std::mem::take(&mut listing.names);
+                listing.complete = true;
+                if std::mem::take(&mut listing.unreadable) {
+                    info!(%kind, "can be read now");
+                }
+                self.index.retain(kind, &names);
+                if kind == Kind::EndpointSlice {
+                    self.index.set_endpoints_readable(true);
+                }
+            }
+            Fed::Applied(object) => self.index.apply(&object),
+            Fed::Deleted(key) => self.index.delete(kind, &key),
+            Fed::Absent => {
+                if !std::mem::replace(&mut listing.unreadable, true) {
+                    info!(%kind, consequence = without(kind), "not installed in this cluster");
+                }
+                self.unreadable(kind, true);
+            }
+            Fed::Forbidden(error) => {
+                if !std::mem::replace(&mut listing.unreadable, true) {
+                    warn!(
+                        %kind, error, consequence = without(kind),
+                        "may not be read; apply the ClusterRole of this version"
+                    );
+                }
+                self.unreadable(kind, false);
+            }
+            Fed::Broken(error) => debug!(%kind, error, "watch interrupted"),
         }
     }
 
-    fn node(&mut self, event: Event<Node>) {
-        match event {
-            Ok(watcher::Event::Init) => self.nodes.names.clear(),
-            Ok(watcher::Event::InitApply(node)) => {
-                self.nodes.names.insert(key(&node.metadata));
-                self.index.apply_node(&node);
+    /// A kind cannot be read. What is gone is forgotten; what may only not be read
+    /// any more stays as it was last seen. Without Services and Nodes nothing goes.
+    fn unreadable(&mut self, kind: Kind, gone: bool) {
+        if matches!(kind, Kind::Service | Kind::Node) {
+            return;
+        }
+        let listing = self.listings.entry(kind).or_default();
+        let never_seen = !std::mem::replace(&mut listing.complete, true);
+        if gone {
+            self.index.retain(kind, &BTreeSet::new());
+        }
+        if kind == Kind::EndpointSlice && (gone || never_seen) {
+            self.index.set_endpoints_readable(false);
+        }
+    }
+}
+
+/// What follows when a kind cannot be read.
+const fn without(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service | Kind::Node => "nothing is announced",
+        Kind::EndpointSlice => "externalTrafficPolicy: Local is taken as Cluster",
+        Kind::Policy => "the flags decide what is announced",
+        Kind::Gateway | Kind::Ingress => "its Services inherit no labels",
+    }
+}
+
+/// What people should know, once.
+fn tell(notices: Vec<Notice>) {
+    for notice in notices {
+        match notice {
+            Notice::Unfit { service, error } => {
+                warn!(%service, %error, "address not announced");
             }
-            Ok(watcher::Event::InitDone) => {
-                self.index.retain_nodes(&self.nodes.names);
-                self.nodes.complete = true;
+            Notice::Unlocated { service } => info!(
+                %service,
+                "has externalTrafficPolicy: Local, but its endpoints say of no node that they are \
+                 there: announced as if it were Cluster"
+            ),
+            Notice::BadPolicy { policy, errors } => {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                warn!(%policy, errors = errors.join("; "), "L2AnnouncementPolicy has no effect");
             }
-            Ok(watcher::Event::Apply(node)) => self.index.apply_node(&node),
-            Ok(watcher::Event::Delete(node)) => self.index.delete_node(&node),
-            Err(error) => debug!(%error, "Node watch interrupted"),
+            Notice::Divided { vip, services } => {
+                let services: Vec<String> = services.iter().map(ToString::to_string).collect();
+                warn!(
+                    %vip, services = services.join(", "),
+                    "no node is right for all Services on this address: announced where it is \
+                     right for one"
+                );
+            }
         }
     }
 }

@@ -20,17 +20,11 @@ use super::{
     timing::Timing,
     vip::Slot,
 };
+pub use crate::intent::desired::{Intent, VipIntent};
 use crate::{
     types::{BootTime, NodeName, Vip},
     wire_state::{Adopted, WireEntry, WireState},
 };
-
-/// Which VIPs should be announced, and which nodes may announce each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Intent {
-    /// Per VIP the eligible nodes; nodes without a live announcer do no harm.
-    pub vips: BTreeMap<Vip, Arc<BTreeSet<NodeName>>>,
-}
 
 /// Everything that can happen to the machine.
 #[derive(Clone, Debug)]

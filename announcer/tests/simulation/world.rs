@@ -11,7 +11,7 @@ use announcer::{
     ownership::{
         heartbeat::OnApiLoss,
         lease::{Answer, Reply, Request},
-        machine::{Input, Intent, Machine, Settings},
+        machine::{Input, Intent, Machine, Settings, VipIntent},
         timing::Timing,
     },
     types::{BootTime, NodeName, Session, Vip},
@@ -275,7 +275,7 @@ impl World {
     pub(crate) fn intent(&self) -> Intent {
         let eligible: Arc<BTreeSet<_>> =
             Arc::new(self.nodes.iter().map(|n| n.name.clone()).collect());
-        Intent { vips: self.vips.iter().map(|v| (*v, eligible.clone())).collect() }
+        Intent { vips: self.vips.iter().map(|v| (*v, VipIntent::on(eligible.clone()))).collect() }
     }
 
     fn relist(&mut self, i: usize) {

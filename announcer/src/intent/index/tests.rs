@@ -1,26 +1,98 @@
-//! Literal Services and Nodes in, intent out.
+//! Literal objects in, intent out.
 
 use serde_json::{Value, json};
 
 use super::*;
 
+mod eligibility;
+mod order;
+mod policies;
+mod services;
+
 fn index() -> Index {
-    Index::new(Selection {
+    Index::new(node_name("n1"), selection())
+}
+
+fn selection() -> Selection {
+    Selection {
         services: "announce=true".parse().expect("a selector"),
         class: "l2announcer.io/l2".to_owned(),
         classless: true,
         external_ips: false,
-    })
+        exclude_cordoned: false,
+    }
 }
 
-fn service(name: &str, patch: Value) -> Service {
-    let mut object = json!({
+fn node_name(name: &str) -> NodeName {
+    name.parse().expect("a node name")
+}
+
+fn vip(address: &str) -> Vip {
+    address.parse().expect("a VIP")
+}
+
+/// A Service with 192.0.2.10 that the flags select.
+fn service(name: &str, patch: Value) -> Object {
+    let object = json!({
         "metadata": {"namespace": "default", "name": name, "labels": {"announce": "true"}},
         "spec": {"type": "LoadBalancer"},
         "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}},
     });
+    Object::Service(Box::new(merged(object, patch)))
+}
+
+/// A Node that is ready.
+fn node(name: &str, patch: Value) -> Object {
+    let object = json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    Object::Node(Box::new(merged(object, patch)))
+}
+
+/// A policy for everything on every node.
+fn policy(name: &str, spec: Value) -> Object {
+    let object = json!({
+        "apiVersion": "l2announcer.io/v1alpha1",
+        "kind": "L2AnnouncementPolicy",
+        "metadata": {"name": name, "resourceVersion": "7", "generation": 2},
+        "spec": {"loadBalancerIPs": true},
+    });
+    Object::Policy(Box::new(merged(object, json!({"spec": spec}))))
+}
+
+/// A slice of Service `of` with these endpoints.
+fn slice(name: &str, of: &str, endpoints: Value) -> Object {
+    let object = json!({
+        "metadata": {
+            "namespace": "default",
+            "name": name,
+            "labels": {"kubernetes.io/service-name": of},
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+    });
+    Object::EndpointSlice(Box::new(merged(object, json!({}))))
+}
+
+/// An endpoint on a node.
+fn on(node: &str, conditions: Value) -> Value {
+    json!({"addresses": ["10.0.0.1"], "nodeName": node, "conditions": conditions})
+}
+
+fn gateway(name: &str, labels: Value) -> Object {
+    let metadata = json!({"namespace": "default", "name": name, "labels": labels});
+    Object::Gateway(Box::new(serde_json::from_value(metadata).expect("metadata")))
+}
+
+fn ingress(name: &str, labels: Value) -> Object {
+    let metadata = json!({"namespace": "default", "name": name, "labels": labels});
+    Object::Ingress(Box::new(serde_json::from_value(metadata).expect("metadata")))
+}
+
+fn merged<K: serde::de::DeserializeOwned>(mut object: Value, patch: Value) -> K {
     merge(&mut object, patch);
-    serde_json::from_value(object).expect("a Service")
+    serde_json::from_value(object).expect("an object")
 }
 
 fn merge(to: &mut Value, patch: Value) {
@@ -34,118 +106,32 @@ fn merge(to: &mut Value, patch: Value) {
     }
 }
 
-fn node(name: &str, ready: &str, patch: Value) -> Node {
-    let mut object = json!({
-        "metadata": {"name": name},
-        "status": {"conditions": [{"type": "Ready", "status": ready}]},
-    });
-    merge(&mut object, patch);
-    serde_json::from_value(object).expect("a Node")
+fn local() -> Value {
+    json!({"spec": {"externalTrafficPolicy": "Local"}})
 }
 
-fn vips(index: &Index) -> Vec<String> {
-    index.intent().vips.keys().map(Vip::to_string).collect()
+fn address(ip: &str) -> Value {
+    json!({"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}})
 }
 
-#[test]
-fn only_matching_load_balancers_are_announced() {
-    for (what, patch, announced) in [
-        ("labelled", json!({}), true),
-        ("our class", json!({"spec": {"loadBalancerClass": "l2announcer.io/l2"}}), true),
-        ("another's class", json!({"spec": {"loadBalancerClass": "metallb.io/x"}}), false),
-        ("other label", json!({"metadata": {"labels": {"announce": "false"}}}), false),
-        ("no label", json!({"metadata": {"labels": null}}), false),
-        ("ClusterIP", json!({"spec": {"type": "ClusterIP"}}), false),
-        ("no address yet", json!({"status": {"loadBalancer": {"ingress": null}}}), false),
-        (
-            "a host name",
-            json!({"status": {"loadBalancer": {"ingress": [{"hostname": "a"}]}}}),
-            false,
-        ),
-    ] {
-        let mut index = index();
-        assert_eq!(index.apply_service(&service("web", patch)), [], "{what}");
-        assert_eq!(!vips(&index).is_empty(), announced, "{what}");
+impl Index {
+    fn with(mut self, objects: impl IntoIterator<Item = Object>) -> Self {
+        objects.into_iter().for_each(|object| self.apply(&object));
+        self
     }
-}
 
-#[test]
-fn external_ips_are_announced_when_asked_for() {
-    let web = service("web", json!({"spec": {"externalIPs": ["192.0.2.20"]}}));
-    let mut index = index();
-    index.apply_service(&web);
-    assert_eq!(vips(&index), ["192.0.2.10"]);
-    index.selection.external_ips = true;
-    index.apply_service(&web);
-    assert_eq!(vips(&index), ["192.0.2.10", "192.0.2.20"]);
-}
+    fn vips(&mut self) -> Vec<String> {
+        self.intent().vips.keys().map(Vip::to_string).collect()
+    }
 
-#[test]
-fn the_index_follows_changes() {
-    let mut index = index();
-    index.apply_service(&service("web", json!({})));
-    let moved = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.11"}]}}});
-    index.apply_service(&service("web", moved));
-    assert_eq!(vips(&index), ["192.0.2.11"]);
-    index.apply_service(&service("web", json!({"metadata": {"labels": null}})));
-    assert!(vips(&index).is_empty());
-}
+    /// The eligible nodes of 192.0.2.10.
+    fn eligible(&mut self) -> Vec<String> {
+        self.eligible_for("192.0.2.10")
+    }
 
-#[test]
-fn a_shared_address_stays_until_its_last_service_is_gone() {
-    let (a, b) = (service("a", json!({})), service("b", json!({})));
-    let mut index = index();
-    index.apply_service(&a);
-    index.apply_service(&b);
-    assert_eq!(vips(&index), ["192.0.2.10"]);
-    index.delete_service(&a);
-    assert_eq!(vips(&index), ["192.0.2.10"]);
-    index.delete_service(&b);
-    assert!(vips(&index).is_empty());
-}
-
-#[test]
-fn a_new_list_forgets_what_it_does_not_name() {
-    let (a, b) = (service("a", json!({})), service("b", json!({})));
-    let mut index = index();
-    index.apply_service(&a);
-    index.apply_service(&b);
-    index.retain_services(&BTreeSet::from([key(&b.metadata)]));
-    index.delete_service(&b);
-    assert!(vips(&index).is_empty());
-}
-
-#[test]
-fn unfit_addresses_are_named_and_leave_the_others() {
-    let both = json!([{"ip": "2001:db8::1"}, {"ip": "192.0.2.10"}]);
-    let mut index = index();
-    let unfit = index
-        .apply_service(&service("web", json!({"status": {"loadBalancer": {"ingress": both}}})));
-    assert_eq!(unfit.len(), 1);
-    assert_eq!(unfit[0].service.to_string(), "default/web");
-    assert!(matches!(unfit[0].error, VipError::Ipv6(_)));
-    assert_eq!(vips(&index), ["192.0.2.10"]);
-}
-
-#[test]
-fn nodes_are_eligible_when_ready_with_a_network_and_not_excluded() {
-    let unavailable = json!({"status": {"conditions": [
-        {"type": "Ready", "status": "True"}, {"type": "NetworkUnavailable", "status": "True"}]}});
-    let excluded = json!({"metadata": {"labels": {EXCLUDE_LABEL: ""}}});
-    for (what, node, fit) in [
-        ("ready", node("n", "True", json!({})), true),
-        ("not ready", node("n", "False", json!({})), false),
-        ("unknown", node("n", "Unknown", json!({})), false),
-        ("no conditions", node("n", "True", json!({"status": null})), false),
-        ("no network", node("n", "True", unavailable), false),
-        ("excluded", node("n", "True", excluded), false),
-        ("cordoned", node("n", "True", json!({"spec": {"unschedulable": true}})), true),
-    ] {
-        let mut index = index();
-        index.apply_service(&service("web", json!({})));
-        index.apply_node(&node);
-        let intent = index.intent();
-        let eligible = intent.vips.values().next().expect("one VIP");
-        assert_eq!(eligible.len() == 1, fit, "{what}");
+    fn eligible_for(&mut self, address: &str) -> Vec<String> {
+        let intent = self.intent();
+        let vip = intent.vips.get(&vip(address)).expect("a VIP that is announced");
+        vip.eligible.iter().map(NodeName::to_string).collect()
     }
 }

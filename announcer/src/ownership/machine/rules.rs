@@ -50,7 +50,8 @@ impl Machine {
         if slot.must_read {
             return (Some(Request::ReadVip(vip)), None);
         }
-        let eligible = self.intent.as_ref().and_then(|i| i.vips.get(&vip)).cloned();
+        let eligible =
+            self.intent.as_ref().and_then(|i| i.vips.get(&vip)).map(|v| v.eligible.clone());
         let standing = self.standing(now, slot);
         if !matches!(standing, Standing::Free { .. }) {
             slot.free_since = None;

@@ -1,0 +1,6 @@
+//! The watches against an API server, and the manifest against the types.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod crd;
+mod watches;
