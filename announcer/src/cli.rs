@@ -139,7 +139,7 @@ pub struct ClusterArgs {
     /// Let cordoned nodes hold no VIPs.
     #[arg(long, env = "ANNOUNCER_EXCLUDE_CORDONED")]
     pub exclude_cordoned: bool,
-    /// Credentials; default: those of the pod, then $KUBECONFIG, then ~/.kube/config.
+    /// Credentials; default: $KUBECONFIG, then ~/.kube/config, then those of the pod.
     #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Namespace of the Leases.
@@ -157,7 +157,7 @@ pub struct ClusterArgs {
     /// announces the VIP; withdraw stops when the lease runs out.
     #[arg(long, env = "ANNOUNCER_ON_API_LOSS", default_value = "hold")]
     pub on_api_loss: OnApiLoss,
-    /// How long an offered VIP waits for a successor at shutdown.
+    /// How long an offered VIP waits for a successor.
     #[arg(long, env = "ANNOUNCER_HANDOVER_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub handover_timeout: std::time::Duration,
 }

@@ -94,6 +94,9 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     };
     let macs = interfaces.iter().map(Interface::mac).collect();
     let (wire, states) = watch::channel(None);
+    // A task that panics drops its sender; without this one the responder would
+    // take that for an orderly end and detach.
+    let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
         Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)?;
@@ -128,8 +131,10 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         () = tokio::time::sleep(patience) => warn!("nobody took over in time"),
         () = signals.next() => warn!("leaving at once"),
     }
-    // Its end closes the wire channel, and with that the responder detaches.
+    // The end of all senders closes the wire channel, and with that the responder
+    // detaches.
     owner.abort();
+    drop(still_running);
     match responder.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(DaemonError::Task("responder")),
@@ -355,6 +360,7 @@ impl Ownership {
 /// Nothing waits for it: a later renewal names the owner.
 async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerReference>>) {
     let nodes: Api<Node> = Api::all(client);
+    let mut told = false;
     let mut pauses = crate::backoff::watch_backoff();
     loop {
         let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
@@ -365,8 +371,8 @@ async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerRef
                 }
                 return;
             }
-            Ok(Err(kube::Error::Api(status))) if (400..429).contains(&status.code) => {
-                return warn!(
+            Ok(Err(kube::Error::Api(status))) if !std::mem::replace(&mut told, true) => {
+                warn!(
                     %node, error = status.message,
                     "cannot read this node's Node object; give --node-name if it has another name"
                 );
@@ -392,5 +398,9 @@ async fn client(kubeconfig: Option<&Path>, timing: Timing) -> Result<Client, Dae
     config.connect_timeout = Some(timing.request_timeout());
     // A renewal that is sent again behind our back would be dated wrongly.
     config.default_retry = false;
+    // Nothing else ends a list, or the start of a watch, on a connection whose
+    // other end has vanished. Watches are closed by the server after 60 s.
+    config.read_timeout = Some(Duration::from_secs(70));
+    config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|e| wrong(&e))
 }

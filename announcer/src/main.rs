@@ -74,8 +74,8 @@ fn code(error: &DaemonError) -> u8 {
         DaemonError::Datapath(DatapathError::Unsupported { .. }) => UNSUPPORTED,
         DaemonError::Datapath(DatapathError::ForeignProgram { .. })
         | DaemonError::Instance(InstanceLockError::Held(_)) => OCCUPIED,
-        DaemonError::Credentials(_) => USAGE,
         DaemonError::Datapath(_)
+        | DaemonError::Credentials(_)
         | DaemonError::Instance(_)
         | DaemonError::System(..)
         | DaemonError::Task(_) => UNEXPECTED,

@@ -140,14 +140,20 @@ impl Driver {
     }
 
     fn claimed(&mut self, claim: ForeignClaim) {
-        match self.macs.get(&claim.mac) {
+        // Two of our interfaces on one segment hear each other.
+        if self.store.macs().contains(&claim.mac) {
+            return;
+        }
+        let rival = self.macs.get(&claim.mac);
+        let announcer = rival.is_some();
+        match rival {
             Some(node) => debug!(vip = %claim.vip, %node, mac = %claim.mac, "rival announces"),
             None => warn!(
                 vip = %claim.vip, mac = %claim.mac, kind = ?claim.kind,
                 "address conflict: a station that is no announcer claims the VIP"
             ),
         }
-        self.machine.input(BootTime::now(), Input::Rival(claim.vip));
+        self.machine.input(BootTime::now(), Input::Rival { vip: claim.vip, announcer });
     }
 
     fn answered(&mut self, request: Request, answer: Answer, error: Option<&str>) {
@@ -156,7 +162,8 @@ impl Driver {
     }
 
     fn publish(&mut self, now: BootTime) {
-        self.log.session(self.machine.heartbeat().session());
+        let ending = *self.channels.drain.borrow();
+        self.log.session(self.machine.heartbeat().session(), ending);
         let Some(state) = self.machine.wire(now) else { return };
         let state = Some(Arc::new(state));
         let log = &mut self.log;
@@ -193,12 +200,13 @@ struct Log {
 }
 
 impl Log {
-    fn session(&mut self, session: Option<&Session>) {
+    fn session(&mut self, session: Option<&Session>, ending: bool) {
         if self.session.as_ref() == session {
             return;
         }
         match session {
             Some(session) => info!(%session, "session open"),
+            None if ending => info!("session closed"),
             None => warn!("session over: answering for nothing until a new one is open"),
         }
         self.session = session.cloned();
@@ -211,7 +219,7 @@ impl Log {
             let error = error.unwrap_or("no answer in time");
             if self.silent_since.is_none() {
                 self.silent_since = Some(now);
-                warn!(error, ?request, "the API server does not answer; trying again");
+                warn!(error, ?request, "a request to the API server failed; trying again");
             } else {
                 debug!(error, ?request, "still no answer from the API server");
             }
@@ -219,7 +227,7 @@ impl Log {
         }
         if let Some(since) = self.silent_since.take() {
             let gap = now.since(since);
-            info!(after = ?rounded(gap), "the API server answers again");
+            info!(after = ?rounded(gap), "requests to the API server succeed again");
         }
         match (request, answer) {
             (Request::WriteNode { node, open: false, .. }, Answer::Node(Reply::Ok(_))) => {

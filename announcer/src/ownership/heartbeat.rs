@@ -61,6 +61,9 @@ pub struct Heartbeat {
     promised: Option<BootTime>,
     /// Since a gap: no holding on until the API server has confirmed the session.
     unconfirmed: Option<BootTime>,
+    /// A renewal of ours may have been applied without our hearing of it: the
+    /// conflict that follows need not be a fence.
+    unanswered: bool,
     /// How far answers on trust reach; pushed forward by every poll.
     trust_until: BootTime,
     /// How far a predecessor let the data plane answer. It entitles to nothing
@@ -97,6 +100,7 @@ impl Heartbeat {
             promised: None,
             // A new process has confirmed nothing yet.
             unconfirmed: Some(BootTime::ZERO),
+            unanswered: false,
             trust_until: BootTime::ZERO,
             inherited_until: BootTime::ZERO,
             closing: false,
@@ -148,8 +152,14 @@ impl Heartbeat {
         self.on_loss == OnApiLoss::Hold
             && self.session.is_some()
             && self.unconfirmed.is_none()
-            && matches!(self.lease, Known::Present(_))
+            && (self.unanswered || matches!(self.lease, Known::Present(_)))
             && strained
+    }
+
+    /// How far ahead the data plane may answer on trust: a daemon that dies then
+    /// cannot yield to a rival, so as short as a busy machine allows.
+    fn trust(&self) -> Duration {
+        self.timing.margin() * 2
     }
 
     /// When half of the validity has gone by unconfirmed: an answer is overdue, and
@@ -242,6 +252,7 @@ impl Heartbeat {
                 false
             }
             (Reply::Failed, _) => {
+                self.unanswered |= matches!(pending, Pending::Renew { .. });
                 self.connected_since = None;
                 self.next_attempt = now + self.backoff;
                 self.backoff = (self.backoff * 2).min(self.timing.renew_interval());
@@ -256,8 +267,8 @@ impl Heartbeat {
         if self.promised.is_some_and(|p| now > p + self.timing.margin()) {
             self.unconfirmed = Some(now);
         }
-        if self.may_hold_on(now) && self.trust_until < now + self.timing.validity() * 2 / 3 {
-            self.trust_until = now + self.timing.validity();
+        if self.may_hold_on(now) && self.trust_until < now + self.trust() * 3 / 4 {
+            self.trust_until = now + self.trust();
         }
         let request = self.due(now);
         self.promised = Some(self.next_deadline(now));
@@ -309,11 +320,11 @@ impl Heartbeat {
             None if self.closed => now + self.timing.renew_interval(),
             None => self.next_attempt,
         };
-        // On trust, the deadline is pushed forward in steps of a third of itself; and
+        // On trust, the deadline is pushed forward in steps of a quarter of itself; and
         // the moment when a missing answer begins to matter is not slept through.
         let strained_at = self.strained_at();
         if self.may_hold_on(now) {
-            next.min(now + self.timing.validity() / 3)
+            next.min(now + self.trust() / 4)
         } else if self.on_loss == OnApiLoss::Hold && now < strained_at {
             next.min(strained_at)
         } else {
@@ -361,6 +372,7 @@ impl Heartbeat {
 
     /// A write of ours was applied, and we know it now.
     fn confirmed(&mut self, now: BootTime, sent: BootTime) {
+        self.unanswered = false;
         self.backoff = Self::FIRST_BACKOFF;
         self.connected_since.get_or_insert(now);
         if self.session.is_none() {

@@ -33,6 +33,8 @@ pub enum Input {
     Intent(Arc<Intent>),
     /// A watch event or list entry about a node lease.
     NodeLease(NodeName, Seen<NodeLease>),
+    /// A node lease has left the selection of those that are over.
+    NodeOpened(NodeName, NodeLease),
     /// A watch event or list entry about a VIP lease.
     VipLease(Vip, Seen<VipLease>),
     /// Every node lease that exists has been fed in.
@@ -42,7 +44,12 @@ pub enum Input {
     /// What became of a request.
     Answered(Request, Answer),
     /// Another station announced this VIP on the wire.
-    Rival(Vip),
+    Rival {
+        /// Which.
+        vip: Vip,
+        /// Whether the station is known as another announcer.
+        announcer: bool,
+    },
     /// Hand everything over, then close the session.
     Drain,
 }
@@ -129,11 +136,19 @@ impl Machine {
                 self.mark_all();
             }
             Input::Answered(request, answer) => self.answered(now, request, answer),
-            Input::Rival(vip) => {
+            Input::NodeOpened(node, lease) if node == self.settings.me => {
+                self.node_seen(now, &node, Seen::Present(lease));
+            }
+            Input::NodeOpened(node, lease) => {
+                if self.peers.opened(now, &node, lease) {
+                    self.mark_all();
+                }
+            }
+            Input::Rival { vip, announcer } => {
                 // A valid holder knows better than the rival; who answers on trust does not.
                 let on_trust = !self.heartbeat.valid(now);
                 if let Some(slot) = self.slots.get_mut(&vip) {
-                    slot.rival(&self.settings.me, on_trust);
+                    slot.rival(&self.settings.me, announcer, on_trust);
                     self.dirty.insert(vip);
                 }
             }

@@ -27,13 +27,18 @@ pub enum Tenure {
     Stale,
 }
 
-/// How many live nodes watch each node's renewals.
-pub const MONITORS: usize = 3;
+/// How many live nodes watch each node's renewals. The others look now and then,
+/// the rarer the lower they rank: should all monitors of a node die with it,
+/// unfenced themselves and so still counted, one of the others finds out.
+pub const MONITORS: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Peer {
     known: Seen<NodeLease>,
     changed_at: BootTime,
+    /// That it is open follows from its leaving the selection of those that are
+    /// over; it may have been deleted instead.
+    inferred: bool,
     /// Its lease vanished while its session was open, and only its monitors
     /// know: one of them is to put a closed one in its place, for all to see.
     orphaned: bool,
@@ -56,8 +61,9 @@ pub struct Peers {
     me: NodeName,
     timing: Timing,
     peers: BTreeMap<NodeName, Peer>,
-    /// The nodes that this one monitors: its rank, and since when.
-    monitored: BTreeMap<NodeName, (u32, BootTime)>,
+    /// This node's rank among the monitors of each live node, and since when it
+    /// has watched (or not watched) that node.
+    ranks: BTreeMap<NodeName, (u32, BootTime)>,
     /// A session has begun or ended since the monitors were last worked out.
     stirred: bool,
 }
@@ -65,7 +71,7 @@ pub struct Peers {
 impl Peers {
     /// Knows nobody yet.
     pub const fn new(me: NodeName, timing: Timing) -> Self {
-        Self { me, timing, peers: BTreeMap::new(), monitored: BTreeMap::new(), stirred: false }
+        Self { me, timing, peers: BTreeMap::new(), ranks: BTreeMap::new(), stirred: false }
     }
 
     /// Nodes whose session is open, as far as seen; not this one.
@@ -75,7 +81,8 @@ impl Peers {
 
     /// The nodes whose renewals this one is to watch, as of the last poll.
     pub fn monitored(&self) -> BTreeSet<NodeName> {
-        self.monitored.keys().cloned().collect()
+        let close = self.ranks.iter().filter(|(_, (rank, _))| *rank < MONITORS);
+        close.map(|(node, _)| node.clone()).collect()
     }
 
     /// Takes in a watch event or a reading. Returns whether any session began or ended.
@@ -105,10 +112,24 @@ impl Peers {
             Seen::Absent(_) => None,
         };
         let changed = session(&peer.known) != session(&seen);
-        peer.orphaned = peer.open().is_some() && matches!(seen, Seen::Absent(_));
+        peer.orphaned = peer.open().is_some() && !peer.inferred && matches!(seen, Seen::Absent(_));
+        peer.inferred = false;
         peer.known = seen;
         peer.changed_at = now;
         self.stirred |= changed;
+        changed
+    }
+
+    /// Takes in that a closed lease has left the selection of closed ones, as the
+    /// open one that it probably is. Returns as `observe` does.
+    pub fn opened(&mut self, now: BootTime, node: &NodeName, lease: NodeLease) -> bool {
+        let version = lease.version;
+        let changed = self.observe(now, node, Seen::Present(lease));
+        if let Some(peer) = self.peers.get_mut(node)
+            && peer.open().is_some_and(|l| l.version == version)
+        {
+            peer.inferred = true;
+        }
         changed
     }
 
@@ -188,7 +209,7 @@ impl Peers {
         connected_since: Option<BootTime>,
     ) -> Vec<Request> {
         if std::mem::take(&mut self.stirred) {
-            self.choose_monitored(now);
+            self.rank_monitors(now);
         }
         let due: Vec<_> = self
             .peers
@@ -241,7 +262,7 @@ impl Peers {
 
     /// Works out which nodes this one monitors. The timer of a node that is new
     /// among them starts now: its renewals have not been seen until now.
-    fn choose_monitored(&mut self, now: BootTime) {
+    fn rank_monitors(&mut self, now: BootTime) {
         let mut chosen = BTreeMap::new();
         for (node, peer) in &self.peers {
             if peer.open().is_none() && !peer.orphaned {
@@ -249,25 +270,35 @@ impl Peers {
             }
             let others = self.live().filter(|n| *n != node);
             let rank = placement::monitor_rank(node, &self.me, others);
-            if rank < MONITORS {
-                let since = self.monitored.get(node).map_or(now, |(_, since)| *since);
-                chosen.insert(node.clone(), (u32::try_from(rank).unwrap_or(u32::MAX), since));
-            }
+            let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+            let before = self.ranks.get(node).filter(|(r, _)| (*r < MONITORS) == (rank < MONITORS));
+            let since = before.map_or(now, |(_, since)| *since);
+            chosen.insert(node.clone(), (rank, since));
         }
-        self.monitored = chosen;
+        self.ranks = chosen;
     }
 
     /// D after the last change, counted only while we watch it and our own
     /// renewals succeed; monitors of lower rank leave the first a head start.
+    ///
+    /// Who is no monitor sees no renewals: its attempt names a version of long
+    /// ago, fails if the node lives, and is followed by a read. Only if nothing
+    /// has changed since that read does the next one succeed.
     fn fence_due(
         &self,
         node: &NodeName,
         peer: &Peer,
         connected_since: Option<BootTime>,
     ) -> Option<BootTime> {
-        let (rank, monitored_since) = *self.monitored.get(node)?;
-        let quiet_since = peer.changed_at.max(connected_since?).max(monitored_since);
-        Some(quiet_since + self.timing.lease_duration() + self.timing.stagger() * rank)
+        let (rank, ranked_since) = *self.ranks.get(node)?;
+        let quiet_since = peer.changed_at.max(connected_since?).max(ranked_since);
+        let duration = self.timing.lease_duration();
+        let wait = match rank.checked_sub(MONITORS) {
+            None => duration + self.timing.stagger() * rank,
+            // The square keeps the sum over all ranks, and so the cost, bounded.
+            Some(beyond) => duration * 4 * beyond.saturating_add(1).min(100).pow(2),
+        };
+        Some(quiet_since + wait)
     }
 }
 
@@ -280,6 +311,7 @@ impl Peer {
         Self {
             known,
             changed_at: now,
+            inferred: false,
             orphaned: false,
             pending: false,
             retry_at: BootTime::ZERO,

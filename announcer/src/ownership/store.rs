@@ -170,6 +170,11 @@ impl Store {
         Self { api: Api::namespaced(client, namespace), timing, me, macs, owner }
     }
 
+    /// The MAC addresses that this node announces with.
+    pub fn macs(&self) -> &[MacAddr] {
+        &self.macs
+    }
+
     /// The API of the Leases, for watches.
     pub const fn api(&self) -> &Api<Lease> {
         &self.api
@@ -200,7 +205,18 @@ impl Store {
                 Request::ReadNode(node) => self.api.get(&node_lease_name(node)).await,
                 Request::ReadVip(vip) => self.api.get(&vip_lease_name(*vip)).await,
                 Request::WriteNode { expect, .. } | Request::WriteVip { expect, .. } => {
-                    let lease = self.object(request);
+                    let mut lease = self.object(request);
+                    if let Request::WriteNode { node, expect: Some(expect), .. } = request
+                        && *node != self.me
+                    {
+                        // A fence: what else its owner wrote there stays.
+                        let current = self.api.get(&node_lease_name(node)).await?;
+                        if version(&current).ok() != Some(expect.version) {
+                            return Err(conflict());
+                        }
+                        lease.metadata.owner_references = current.metadata.owner_references;
+                        lease.metadata.annotations = current.metadata.annotations;
+                    }
                     let name = lease.metadata.name.clone().unwrap_or_default();
                     match expect {
                         Some(_) => self.api.replace(&name, &PostParams::default(), &lease).await,
@@ -271,6 +287,11 @@ enum Failure {
     Conflict,
     /// `None`: no answer within the request timeout.
     Other(Option<kube::Error>),
+}
+
+/// What the API server would say to a write of another version.
+fn conflict() -> kube::Error {
+    kube::Error::Api(Box::new(kube::core::Status { code: 409, ..kube::core::Status::default() }))
 }
 
 const fn creates(request: &Request) -> bool {

@@ -87,10 +87,10 @@ impl Timing {
         self.lease_duration - self.margin()
     }
 
-    /// When an unanswered request is given up: early enough that a second
-    /// attempt still fits into the validity.
+    /// When an unanswered request is given up: a renewal that is lost and the one
+    /// after it both fit into the validity of the one before.
     pub fn request_timeout(self) -> Duration {
-        self.renew_interval.max(self.validity() / 2)
+        (self.validity() - self.renew_interval) / 2
     }
 
     /// Head start of each rank over the next when several nodes may act.
@@ -122,9 +122,7 @@ mod tests {
     fn a_lost_renewal_leaves_time_for_another() {
         for (lease, renew) in [(3000, 1000), (800, 200), (15_000, 5000)] {
             let t = Timing::new(ms(lease), ms(renew)).expect("valid timing");
-            assert!(
-                t.request_timeout() * 2 <= t.validity() || t.renew_interval() * 2 <= t.validity()
-            );
+            assert!(t.renew_interval() + t.request_timeout() * 2 <= t.validity());
             assert!(t.validity() + t.margin() == t.lease_duration());
         }
     }

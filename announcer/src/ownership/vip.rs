@@ -141,12 +141,16 @@ impl Slot {
         }
     }
 
-    /// A rival's frame has been seen: an old holder need not go on.
-    pub fn rival(&mut self, me: &NodeName, on_trust: bool) {
+    /// Another station announced the VIP. If it is an announcer, an old holder
+    /// need not go on; whoever it is, nobody answers beside it on trust.
+    pub fn rival(&mut self, me: &NodeName, announcer: bool, on_trust: bool) {
+        self.yielded |= on_trust;
+        if !announcer {
+            return;
+        }
         self.overlap_ends = None;
         if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by) }) if by == me) {
             self.offer_ends = None;
         }
-        self.yielded |= on_trust;
     }
 }

@@ -4,11 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api, ResourceExt,
-    api::ListParams,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, ResourceExt, api::ListParams, runtime::watcher};
+
+use tracing::warn;
 
 use super::{
     lease::Seen,
@@ -16,7 +14,7 @@ use super::{
     store::{self, Known, LEASE_LABEL, SESSION_LABEL, Subject},
 };
 use crate::{
-    backoff::watch_backoff,
+    backoff::{paced, watch_backoff},
     types::{MacAddr, NodeName},
 };
 
@@ -34,6 +32,9 @@ pub enum LeaseEvent {
 /// How long the API server keeps one watch request open; a connection that
 /// died silently is noticed a few seconds after.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a list may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All events about VIP leases: there is one only when a VIP changes hands.
 pub fn vip_leases(api: Api<Lease>) -> impl Stream<Item = LeaseEvent> + Send + 'static {
@@ -100,7 +101,7 @@ fn watch(
     api: Api<Lease>,
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Send {
-    watcher(api, config).backoff(watch_backoff())
+    paced(watcher(api, config))
 }
 
 /// Every node lease there is; asks until it gets an answer.
@@ -108,9 +109,13 @@ async fn all_node_leases(api: &Api<Lease>) -> Vec<LeaseEvent> {
     let selection = ListParams::default().labels(&format!("{LEASE_LABEL}=node"));
     let mut pauses = watch_backoff();
     loop {
-        if let Ok(leases) = api.list(&selection).await {
-            let events = leases.items.iter().flat_map(present);
-            return events.chain([LeaseEvent::Input(Input::NodesListed)]).collect();
+        match tokio::time::timeout(LIST_TIMEOUT, api.list(&selection)).await {
+            Ok(Ok(leases)) => {
+                let events = leases.items.iter().flat_map(present);
+                return events.chain([LeaseEvent::Input(Input::NodesListed)]).collect();
+            }
+            Ok(Err(error)) => warn!(%error, "cannot list the node leases; trying again"),
+            Err(_elapsed) => warn!("no answer to the list of node leases; trying again"),
         }
         tokio::time::sleep(pauses.next().unwrap_or(WATCH_TIMEOUT)).await;
     }
@@ -160,7 +165,7 @@ fn opened(lease: &Lease) -> Vec<LeaseEvent> {
         Ok(Known::Node(node, lease, macs)) => {
             let opened = lease.opened(lease.version);
             macs_of(&node, macs)
-                .chain([LeaseEvent::Input(Input::NodeLease(node, Seen::Present(opened)))])
+                .chain([LeaseEvent::Input(Input::NodeOpened(node, opened))])
                 .collect()
         }
         Ok(Known::Vip(..)) => Vec::new(),

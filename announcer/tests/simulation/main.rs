@@ -116,6 +116,19 @@ fn one_node_holds_though_people_edit_leases() {
     storm(Weather { hands: true, ..STORM }, false);
 }
 
+#[test]
+fn a_last_survivor_answers_for_all() {
+    for seed in seeds() {
+        let nodes = usize::try_from(2 + seed % 9).expect("a small number");
+        let mut world = World::new(seed, nodes, 8, timing(), CALM);
+        world.run(20 * SECOND, |w| one_owner(w, true)).expect("one owner");
+        let survivor = usize::try_from(seed).expect("a small number") % nodes;
+        (0..nodes).filter(|i| *i != survivor).for_each(|i| world.power_off(i));
+        world.run(620 * SECOND, |w| one_owner(w, true)).expect("one owner");
+        all_answered(&world).unwrap_or_else(|e| panic!("seed {seed}, {nodes} nodes: {e}"));
+    }
+}
+
 const CALM: Weather = Weather { fault_every: Duration::ZERO, ..STORM };
 
 /// A world of 3 nodes and 20 VIPs, settled.

@@ -457,6 +457,15 @@ impl World {
         self.schedule(at, Event::Fault);
     }
 
+    /// A machine loses power: daemon and maps are gone.
+    pub(crate) fn power_off(&mut self, i: usize) {
+        let node = &mut self.nodes[i];
+        node.machine = None;
+        node.life += 1;
+        node.map.clear();
+        node.session = None;
+    }
+
     fn resume(&mut self, i: usize) {
         self.nodes[i].paused = false;
         for event in std::mem::take(&mut self.nodes[i].backlog) {
@@ -488,13 +497,7 @@ impl World {
                 self.nodes[i].life += 1;
             }
             // The machine loses power.
-            9 => {
-                let node = &mut self.nodes[i];
-                node.machine = None;
-                node.life += 1;
-                node.map.clear();
-                node.session = None;
-            }
+            9 => self.power_off(i),
             10 if self.nodes[i].machine.is_none() => self.boot(i),
             11 if self.weather.drains && !self.nodes[i].paused => {
                 let now = self.nodes[i].clock(self.t);

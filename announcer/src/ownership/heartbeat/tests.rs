@@ -175,3 +175,17 @@ fn an_orderly_end_closes_the_session() {
     assert!(h.closed());
     assert_eq!(h.poll(at(5000)), None, "and that is the end");
 }
+
+#[test]
+fn a_renewal_of_our_own_that_went_unanswered_does_not_end_trust() {
+    let mut h = in_session(OnApiLoss::Hold);
+    assert!(sends_renewal(&mut h, at(1000)));
+    // Applied, but its answer was lost; the next try meets our own write.
+    h.answered(at(1700), Reply::Failed);
+    let again = h.next_deadline(at(1700));
+    assert!(sends_renewal(&mut h, again));
+    h.answered(at(1800), Reply::Conflict);
+    // And then the API server is gone, before it can be asked which it was.
+    outage(&mut h, at(1800), at(20_000));
+    assert!(h.answer_until(at(20_000)) > Some(at(20_000)));
+}
