@@ -118,9 +118,9 @@ impl Heartbeat {
         self.opened_at
     }
 
-    /// Whether a predecessor's session has yet to be compared with the lease.
-    pub const fn adoption_open(&self) -> bool {
-        self.adopted.is_some()
+    /// A predecessor's session that has yet to be compared with the lease.
+    pub fn inherited(&self) -> Option<&Session> {
+        self.adopted.as_ref().map(|(session, _)| session)
     }
 
     /// Since when every renewal has succeeded; `None` while they fail.

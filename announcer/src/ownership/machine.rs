@@ -217,14 +217,16 @@ impl Machine {
                     }
                 }
                 // Not compared yet with what the predecessor left.
-                _ if self.heartbeat.adoption_open() => {
+                _ if self.heartbeat.inherited().is_some() => {
                     adopted.map_or(WireEntry::Silent, |until| WireEntry::Answer { until })
                 }
                 _ => WireEntry::Silent,
             }
         };
         let vips = intent.vips.keys().map(|vip| (*vip, entry(vip))).collect();
-        Some(WireState { vips, session: session.cloned() })
+        // Killed before that comparison, we leave to the next what was left to us.
+        let session = session.or(self.heartbeat.inherited()).cloned();
+        Some(WireState { vips, session })
     }
 
     /// Whether a drain has come to its end.
@@ -360,3 +362,7 @@ impl Machine {
         self.slots.values().all(|s| !s.pending && !s.answering(now, me, session) && !self.leased(s))
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests;

@@ -152,7 +152,7 @@ fn a_predecessors_session_is_taken_up_only_if_it_is_still_open() {
         let adopted = Some((Session::new("uid", 4), at(900)));
         let me = "node-1".parse().expect("a node name");
         let mut h = Heartbeat::new(me, timing, OnApiLoss::Hold, adopted);
-        assert!(h.adoption_open());
+        assert_eq!(h.inherited(), Some(&Session::new("uid", 4)));
         assert!(matches!(h.poll(at(0)), Some(Request::ReadNode(_))));
         assert!(h.answered(at(5), Reply::Ok(found)));
         assert_eq!(h.answer_until(at(5)), taken_up.then_some(at(900)), "and no longer than before");
