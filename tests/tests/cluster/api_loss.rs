@@ -22,10 +22,15 @@ enum Mode {
 const QUICK: Timing =
     Timing { lease: Duration::from_millis(1600), renew: Duration::from_millis(400) };
 
-// The longest first: tests begin in the order of their names.
+// The longest first and side by side: tests begin in the order of their names.
 #[test]
 fn a_whole_minute_without_the_server_is_held_through() {
     outage(Mode::Hold, Outage::Refuse, Timing::DEFAULT, Duration::from_secs(60));
+}
+
+#[test]
+fn a_whole_minute_without_the_server_moves_nothing_that_was_withdrawn() {
+    outage(Mode::Withdraw, Outage::Refuse, Timing::DEFAULT, Duration::from_secs(60));
 }
 
 #[test]
