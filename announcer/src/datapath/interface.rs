@@ -117,11 +117,6 @@ impl Interface {
         self.hook
     }
 
-    /// What was known about it when it was opened.
-    pub const fn facts(&self) -> &InterfaceFacts {
-        &self.facts
-    }
-
     /// The VIPs that are answered at `now`.
     pub fn answering(&self, now: BootTime) -> BTreeSet<Vip> {
         self.image.answering(now)

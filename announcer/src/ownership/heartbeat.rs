@@ -133,11 +133,6 @@ impl Heartbeat {
         self.session.is_some() && now < self.valid_until
     }
 
-    /// Confirmed validity, without any holding on.
-    pub const fn valid_until(&self) -> BootTime {
-        self.valid_until
-    }
-
     /// Until when held VIPs may be answered; `None` without a session.
     pub fn answer_until(&self, now: BootTime) -> Option<BootTime> {
         self.session.as_ref()?;
