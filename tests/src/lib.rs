@@ -31,3 +31,4 @@ mod spawn;
 pub mod timeline;
 pub mod topology;
 pub mod watched;
+pub mod xdp;
