@@ -155,6 +155,19 @@ impl Cluster {
         Ok(self.daemons.entry(n).or_insert(daemon))
     }
 
+    /// Starts all announcers at once, and waits until all sessions are open.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_together(&mut self) -> Result<()> {
+        for n in 1..=self.lab.nodes().len() {
+            let daemon = self.announcer(n)?.start(&self.lab.node(n).ns)?;
+            self.daemons.insert(n, daemon);
+        }
+        let mut daemons = self.daemons.values();
+        daemons.try_for_each(|daemon| daemon.wait_for_log("session open", SOON).map(drop))
+    }
+
     /// Starts all announcers; node 1 is first, and takes what there is to take.
     ///
     /// # Errors
@@ -187,8 +200,16 @@ impl Cluster {
     /// It does not run, still runs after `within`, or ended otherwise than with exit code
     /// 0; the error carries its log.
     pub fn terminate(&mut self, n: usize, within: Duration) -> Result<()> {
+        self.daemon(n)?.signal(Signal::Term)?;
+        self.wait_ended(n, within)
+    }
+
+    /// Waits for the orderly end of node `n`'s announcer, which was told to end.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub fn wait_ended(&mut self, n: usize, within: Duration) -> Result<()> {
         let mut daemon = self.take(n)?;
-        daemon.signal(Signal::Term)?;
         let status = daemon.wait_exit(within)?;
         if !status.success() {
             bail!("not an orderly end: {status}\n{}", daemon.print());
