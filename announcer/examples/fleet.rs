@@ -12,7 +12,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use announcer::{
-    intent::desired::{Intent, VipIntent},
+    intent::desired::{Candidacy, Intent, VipIntent},
     ownership::{
         driver::{self, Channels},
         heartbeat::OnApiLoss,
@@ -73,7 +73,7 @@ async fn main() -> Result<()> {
     let vips = (0..args.vips)
         .map(|n| Ok((vip(n)?, VipIntent::on(Arc::clone(&eligible)))))
         .collect::<Result<_>>()?;
-    let intent = Arc::new(Intent { vips });
+    let intent = Arc::new(Intent { vips, candidacy: Candidacy::Candidate });
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut nodes = JoinSet::new();
@@ -95,7 +95,9 @@ async fn main() -> Result<()> {
 }
 
 fn settings(me: NodeName, timing: Timing) -> Settings {
-    Settings { me, timing, on_api_loss: OnApiLoss::Hold, handover_timeout: Duration::from_secs(5) }
+    let handover_timeout = Duration::from_secs(5);
+    let rebalance = Some(Duration::from_secs(1));
+    Settings { me, timing, on_api_loss: OnApiLoss::Hold, handover_timeout, rebalance }
 }
 
 fn channels(intent: &Arc<Intent>) -> (Channels, Held) {
