@@ -73,7 +73,7 @@ fn dispatch(args: &[OsString]) -> Result<()> {
         }
         (Some("bench"), args) => {
             let workspace = Workspace::load()?;
-            setup::ensure(&workspace, Purpose::Tests)?;
+            setup::ensure(&workspace, Purpose::Benches)?;
             launch::bench(&workspace, args)
         }
         (Some("lint"), []) => {

@@ -46,9 +46,12 @@ pub struct NodeLease {
 }
 
 impl VipLease {
+    /// How the names of all begin.
+    pub const PREFIX: &str = "announcer-vip-";
+
     /// What it is called.
     pub fn name(vip: Ipv4Addr) -> String {
-        format!("announcer-vip-{}", vip.to_string().replace('.', "-"))
+        format!("{}{}", Self::PREFIX, vip.to_string().replace('.', "-"))
     }
 
     pub(super) fn read(lease: &Value) -> Self {

@@ -27,6 +27,9 @@ const NODES: u8 = 3;
 /// Time for a fence, many times over, on a machine that does other things besides.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So that nothing moves but what is measured.
+const STAY: [&str; 2] = ["--rebalance-rate", "0"];
+
 /// The quicker of the two timings that have goals.
 const FAST: Timing =
     Timing { lease: Duration::from_millis(800), renew: Duration::from_millis(200) };

@@ -16,6 +16,7 @@ mod process;
 mod report;
 mod samples;
 mod scale;
+mod settle;
 mod wires;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -16,7 +16,7 @@ use announcer_tests::{
 };
 use anyhow::{Context, Result};
 
-use super::{NODES, PATIENCE, keepalived::Keepaliveds};
+use super::{NODES, PATIENCE, STAY, keepalived::Keepaliveds};
 use crate::{
     addresses, interrupt, progress,
     report::{Cell, Row, Table},
@@ -185,7 +185,7 @@ impl Contestant for Announcers {
     const NAME: &str = "announcer";
 
     fn start(vip: Ipv4Addr) -> Result<Self> {
-        let mut cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+        let mut cluster = Cluster::with_args(NODES, Timing::DEFAULT, STAY)?;
         cluster.create_service("web", vip)?;
         cluster.start_all()?;
         cluster.wait_for_holder(vip, PATIENCE, |_| true)?;

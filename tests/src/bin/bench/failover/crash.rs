@@ -10,7 +10,7 @@ use announcer_tests::{
 };
 use anyhow::{Context, Result, ensure};
 
-use super::{FAST, NODES, PATIENCE, probe};
+use super::{FAST, NODES, PATIENCE, STAY, probe};
 use crate::{
     addresses, interrupt, progress,
     report::{Cell, Row, Table},
@@ -30,7 +30,7 @@ fn crashes(timing: Timing, runs: u32, goals: [f64; 2]) -> Result<Row> {
     let Timing { lease, renew } = timing;
     progress(&format!("{runs} crashes with leases of {lease:?} renewed every {renew:?}"));
     let vip = addresses::in_the_lan(0);
-    let mut cluster = Cluster::new(NODES, timing)?;
+    let mut cluster = Cluster::with_args(NODES, timing, STAY)?;
     cluster.create_service("web", vip)?;
     cluster.start_all()?;
     let mut seconds = Vec::new();

@@ -16,7 +16,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
-    NODES, PATIENCE,
+    NODES, PATIENCE, STAY,
     moves::{Client, Seen, row},
 };
 use crate::{addresses, interrupt, progress, report::Row};
@@ -41,7 +41,7 @@ const CAUSES: [Cause; 4] =
 
 pub(super) fn measure(runs: u32) -> Result<Vec<Row>> {
     let vip = addresses::in_the_lan(0);
-    let mut cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+    let mut cluster = Cluster::with_args(NODES, Timing::DEFAULT, STAY)?;
     install_policy(&cluster)?;
     cluster.create_service("web", vip)?;
     cluster.start_all()?;

@@ -12,7 +12,7 @@ use super::{
     NODES, PATIENCE,
     moves::{Client, Seen, row},
 };
-use crate::{addresses, interrupt, progress, report::Row};
+use crate::{addresses, interrupt, progress, report::Row, settle};
 
 const NAME: &str = "rebalancing after a node returns";
 /// Enough that every node holds some, and no node all the others'.
@@ -36,6 +36,8 @@ pub(super) fn measure(moves: u32) -> Result<Row> {
     for &vip in &vips {
         cluster.wait_for_holder(vip, PATIENCE, |_| true)?;
     }
+    // Nodes that are new are not trusted with VIPs for some lease durations.
+    cluster.wait_renewals(12)?;
     let mut all = Vec::new();
     while all.len() < usize::try_from(moves)? {
         interrupt::check()?;
@@ -54,7 +56,7 @@ pub(super) fn measure(moves: u32) -> Result<Row> {
 
 /// One node goes and comes back. Times are from its start on.
 fn returning(cluster: &mut Cluster, vips: &[Ipv4Addr]) -> Result<Vec<Seen>> {
-    cluster.wait_lease_duration()?;
+    settle::until_vips_rest(cluster.server().audit(), MOVED)?;
     let n = vips.iter().find_map(|&vip| cluster.holder(vip)).context("nobody holds a VIP")?;
     let held = vips.iter().copied().filter(|&vip| cluster.holder(vip) == Some(n));
     let probed: Vec<_> = held.take(PROBED).collect();

@@ -13,6 +13,7 @@ use crate::{
     progress,
     report::Figure,
     samples::Samples,
+    settle,
 };
 
 const VIPS: u32 = 100;
@@ -29,7 +30,10 @@ pub(super) fn measure(length: Duration) -> Result<Vec<Figure>> {
     for n in 0..VIPS {
         cluster.wait_for_holder(addresses::in_the_lan(n), PATIENCE, |_| true)?;
     }
-    // Five rounds of announcements, 1.1 s apart, and what else comes with a beginning.
+    // Nodes that are new are not trusted with VIPs for some lease durations.
+    cluster.wait_renewals(12)?;
+    settle::until_vips_rest(cluster.server().audit(), PATIENCE)?;
+    // Five rounds of announcements, 1.1 s apart, and what else comes with a move.
     cluster.wait_renewals(8)?;
 
     let daemons = 1..=usize::from(NODES);

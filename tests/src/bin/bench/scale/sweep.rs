@@ -99,15 +99,4 @@ impl Swept {
         let at = at.get(rank.max(1) - 1).copied();
         at.map_or(f64::NAN, |at| at.saturating_duration_since(began).as_secs_f64())
     }
-
-    /// How many more VIPs than the mean of `nodes` nodes the busiest one answered, as a
-    /// factor.
-    pub(super) fn unevenness(&self, nodes: usize) -> f64 {
-        let mut by = BTreeMap::<Mac, usize>::new();
-        for (_, mac) in self.0.values() {
-            *by.entry(*mac).or_default() += 1;
-        }
-        let most = by.values().copied().max().unwrap_or(0);
-        most as f64 * nodes as f64 / self.0.len() as f64
-    }
 }

@@ -47,12 +47,18 @@ impl Traffic {
 impl Rates {
     /// Of all kinds.
     pub(super) fn all(&self) -> f64 {
-        self.requests.iter().map(|(_, rate)| rate).sum()
+        self.of(|_| true)
     }
 
     /// Of one verb of one resource.
-    pub(super) fn of(&self, kind: &str) -> f64 {
-        self.requests.iter().filter(|(k, _)| k == kind).map(|(_, rate)| rate).sum()
+    pub(super) fn of_kind(&self, kind: &str) -> f64 {
+        self.of(|k| k == kind)
+    }
+
+    fn of(&self, kind: impl Fn(&str) -> bool) -> f64 {
+        let rates = self.requests.iter().filter(|(k, _)| kind(k));
+        // Not `sum`: that of nothing is -0.
+        rates.fold(0.0, |sum, (_, rate)| sum + rate)
     }
 
     /// Each kind, for a person.
@@ -82,6 +88,6 @@ mod tests {
         };
         let rates = after.since(&before);
         assert_eq!(rates.list(), "update leases 3.00, watch nodes 0.50");
-        assert_eq!((rates.all(), rates.of("update leases"), rates.events), (3.5, 3.0, 5.0));
+        assert_eq!((rates.all(), rates.of_kind("update leases"), rates.events), (3.5, 3.0, 5.0));
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     progress,
     report::{Cell, Measured, Row, Table},
     samples::Samples,
+    settle,
 };
 
 const NODES: u8 = 3;
@@ -29,28 +30,37 @@ const NODES: u8 = 3;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Until all VIPs must have been answered, in seconds.
 const OWNED: f64 = 60.0;
+/// Nodes that are new are not trusted with VIPs for some lease durations.
+const TRUSTED: Duration = Duration::from_secs(12);
+/// Rebalancing is gradual.
+const EVEN: Duration = Duration::from_secs(900);
+/// How many times the mean a node may hold.
+const UNEVEN: f64 = 1.3;
 /// Resident memory of a daemon, in MB.
 const MEMORY: f64 = 40.0;
-/// Gratuitous ARP: each VIP five times with two frames, 500 frames a second on each node.
+/// VIPs of each node: five times two frames of gratuitous ARP, 500 frames a second.
 const ANNOUNCED_PER_S: u32 = 50;
 
 pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Measured> {
-    let columns = ["s, half of them", "all", "CPU s", "most on a node"];
+    let columns = ["s, half of them", "all", "CPU s", "uneven"];
     let title = "3 nodes: time until all VIPs are answered, 3s/1s";
-    let legend = "CPU seconds that the busiest daemon took for it; VIPs of the busiest node over \
-                  the mean";
+    let legend = "CPU seconds that the busiest daemon took for it; how many times the mean the \
+                  node with the most VIPs has, at that time";
     let mut owned = Table::new(title, columns).legend(legend);
-    let columns = ["requests/s", "events/s", "CPU %", "RSS MB", "anonymous MB"];
+    let columns =
+        ["even after s", "uneven", "requests/s", "events/s", "CPU %", "RSS MB", "anonymous MB"];
     let title = "3 nodes at rest, 3s/1s: API requests and watch events, the busiest daemon";
-    let mut resting = Table::new(title, columns);
+    let legend = "at rest when no VIP moves any more, so long after the daemons' start";
+    let mut resting = Table::new(title, columns).legend(legend);
     for &vips in sizes {
         interrupt::check()?;
         progress(&format!("{vips} VIPs, Services first"));
         let cluster = Cluster::new(NODES, Timing::DEFAULT)?;
         create_services(&cluster, vips)?;
         let mut scene = Scene { cluster, vips: (0..vips).map(addresses::beyond).collect() };
-        owned.rows.push(scene.services_first()?);
-        resting.rows.push(scene.at_rest(rest)?);
+        let began = Instant::now();
+        owned.rows.push(scene.services_first(began)?);
+        resting.rows.push(scene.at_rest(began, rest)?);
     }
     if let Some(&vips) = sizes.last() {
         interrupt::check()?;
@@ -70,8 +80,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn services_first(&mut self) -> Result<Row> {
-        let began = Instant::now();
+    fn services_first(&mut self, began: Instant) -> Result<Row> {
         self.cluster.start_together()?;
         let swept = self.sweep()?;
         self.owned(&format!("{} VIPs, from the daemons' start", self.vips.len()), began, &swept)
@@ -99,17 +108,19 @@ impl Scene {
             swept.seconds(began, 0.5).into(),
             Cell::from(swept.seconds(began, 1.0)).at_most(OWNED),
             used.max().into(),
-            swept.unevenness(usize::from(NODES)).into(),
+            self.unevenness().into(),
         ];
         Ok(Row::new(name, cells))
     }
 
-    fn at_rest(&self, rest: Duration) -> Result<Row> {
-        // Until everything is announced, should one node have it all.
-        let announced = u32::try_from(self.vips.len())? / ANNOUNCED_PER_S + 10;
+    fn at_rest(&self, began: Instant, rest: Duration) -> Result<Row> {
+        let audit = self.cluster.server().audit();
+        interrupt::pause(TRUSTED)?;
+        let even = settle::until_vips_rest(audit, EVEN)?.saturating_duration_since(began);
+        // Until everything is announced.
+        let announced = u32::try_from(self.vips.len())? / u32::from(NODES) / ANNOUNCED_PER_S + 10;
         interrupt::pause(Duration::from_secs(announced.into()))?;
         progress(&format!("at rest, for {rest:?}"));
-        let audit = self.cluster.server().audit();
         let used = || self.each(|pid| Ok(cpu_time(pid)?.as_secs_f64())).map(|s| s.max());
         let (before, cpu) = (Traffic::of(audit), used()?);
         interrupt::pause(rest)?;
@@ -120,13 +131,26 @@ impl Scene {
             self.each(|pid| Ok(of(&Memory::of(pid)?) as f64 / 1e6)).map(|memory| memory.max())
         };
         let cells = [
-            Cell::from(rates.all()),
+            Cell::from(even.as_secs_f64()),
+            Cell::from(self.unevenness()).at_most(UNEVEN),
+            rates.all().into(),
             rates.events.into(),
             (cpu / rest.as_secs_f64() * 100.0).into(),
             Cell::from(megabytes(|memory| memory.resident)?).at_most(MEMORY),
             megabytes(|memory| memory.anonymous)?.into(),
         ];
         Ok(Row::new(format!("{} VIPs", self.vips.len()), cells).note(rates.list()))
+    }
+
+    /// By the leases.
+    fn unevenness(&self) -> f64 {
+        let mut held = [0; NODES as usize];
+        for vip in &self.vips {
+            let holder = self.cluster.holder(*vip).and_then(|n| held.get_mut(n - 1));
+            holder.into_iter().for_each(|count| *count += 1);
+        }
+        let most = held.into_iter().max().unwrap_or(0);
+        f64::from(most) * f64::from(NODES) / self.vips.len() as f64
     }
 
     /// Something of each daemon's process.

@@ -11,14 +11,15 @@ use crate::{
     process::cpu_time,
     progress,
     report::{Cell, Row, Table},
+    settle,
 };
 
 /// Watch events for each node and renewal: three monitors, and some for bookmarks.
 const EVENTS: f64 = 3.3;
 /// For a fleet to start.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Until nobody waits for anything that came with the start.
-const SETTLED: u32 = 6;
+/// Until nodes are no longer new to each other, in lease durations.
+const SETTLED: u32 = 4;
 
 pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Table> {
     let columns = ["events/s", "per node", "updates/s", "gets/s", "all", "all per node", "CPU %"];
@@ -39,8 +40,9 @@ fn at_rest(nodes: u32, rest: Duration) -> Result<Row> {
     let began = Instant::now();
     let fleet = Fleet::start(nodes, nodes, timing, PATIENCE)?;
     progress(&format!("  all VIPs are held after {:.1} s", began.elapsed().as_secs_f64()));
-    interrupt::pause(timing.lease * SETTLED)?;
     let audit = fleet.server().audit();
+    interrupt::pause(timing.lease * SETTLED)?;
+    settle::until_vips_rest(audit, PATIENCE)?;
     let (before, cpu) = (Traffic::of(audit), cpu_time(fleet.pid())?);
     interrupt::pause(rest)?;
     let (after, cpu) = (Traffic::of(audit), cpu_time(fleet.pid())?.saturating_sub(cpu));
@@ -50,8 +52,8 @@ fn at_rest(nodes: u32, rest: Duration) -> Result<Row> {
     let cells = [
         Cell::from(rates.events),
         Cell::from(rates.events / nodes).at_most(EVENTS / timing.renew.as_secs_f64()),
-        rates.of("update leases").into(),
-        rates.of("get leases").into(),
+        rates.of_kind("update leases").into(),
+        rates.of_kind("get leases").into(),
         rates.all().into(),
         (rates.all() / nodes).into(),
         (cpu.as_secs_f64() / rest.as_secs_f64() * 100.0).into(),
