@@ -12,6 +12,9 @@ use crate::{
     world::{Event, World},
 };
 
+/// The least time in which people see a lease and delete it.
+const A_GLANCE: u64 = 200 * MS;
+
 /// How hard life is.
 #[derive(Clone, Copy)]
 pub(crate) struct Weather {
@@ -20,6 +23,8 @@ pub(crate) struct Weather {
     /// Mean time between two of them.
     pub(crate) every: Duration,
     pub(crate) drift: Drift,
+    /// Within how many milliseconds a watch that broke, or was cut off, catches up.
+    pub(crate) catch_up: u64,
 }
 
 /// How far clock rates are apart.
@@ -188,6 +193,7 @@ impl World {
                 let name = self.nodes[i].name.clone();
                 self.by_hand(|w| w.store.delete_node(&name));
             }
+            Fault::DeleteVipLease | Fault::ClearHolder if !self.holder_would_see(vip) => {}
             Fault::DeleteVipLease => self.by_hand(|w| w.store.delete_vip(vip)),
             Fault::ClearHolder => self.by_hand(|w| w.store.clear_holder(vip)),
             Fault::Rename => self.rename(i, long),
@@ -301,6 +307,22 @@ impl World {
         } else {
             self.by_hand(|w| w.store.touch_vip(vip));
         }
+    }
+
+    /// Whether a holder would see at once what becomes of its lease.
+    ///
+    /// If not, it is a known limit: a node that starts meanwhile finds a VIP that
+    /// nobody ever held, as far as it can tell, and only a probe on the wire would
+    /// tell it more. The same goes for a lease that is gone before others saw it.
+    fn holder_would_see(&self, vip: Vip) -> bool {
+        let sees = |i: usize| {
+            let watches = self.nodes[i].frozen == Frozen::Nothing && self.reaches_api(i);
+            self.nodes[i].running() && watches
+        };
+        let holder = self.store.holder(vip);
+        let holder = self.nodes.iter().position(|node| Some(&node.name) == holder);
+        let written = self.vip_written.get(&vip).copied().unwrap_or(0);
+        holder.is_none_or(sees) && written + A_GLANCE < self.t
     }
 
     /// Somebody writes to the store.

@@ -122,13 +122,15 @@ impl World {
         let margin = self.flags.timing.margin();
         let node = &self.nodes[i];
         let Some(machine) = &node.machine else { return };
+        // Until it knows what is wanted it leaves the maps as it found them.
+        if !node.informed {
+            return;
+        }
         let last = |until: BootTime| until - Duration::from_nanos(1);
         let beyond = node.plane.map.iter().find(|(vip, until)| {
-            let told = node.record.heard.contains(*vip);
-            now < **until && !machine.heartbeat().valid(last(**until)) && {
-                // What a predecessor left may stay until its time is over.
-                **until > node.record.inherited || told
-            }
+            // What a predecessor left may stay until its time is over.
+            let inherited = **until <= node.record.inherited && !node.record.heard.contains(*vip);
+            now < **until && !machine.heartbeat().valid(last(**until)) && !inherited
         });
         let Some((vip, until)) = beyond else { return };
         let how = format!("{} answers for {vip} for another {:?}", node.name, until.since(now));
@@ -163,9 +165,10 @@ impl World {
         let now = self.now(i);
         let node = &self.nodes[i];
         if node.record.offered.contains_key(&vip) {
-            let late = node.record.told.get(&vip).is_some_and(|until| now > *until + SLACK);
+            let slack = SLACK + Duration::from_nanos(self.batch);
+            let late = node.record.told.get(&vip).is_some_and(|until| now > *until + slack);
             // Who is stopped or dead stops with the time in its maps.
-            if late && node.running() {
+            if late && node.decides() {
                 let how = format!("{} still answers for {vip}", node.name);
                 self.break_rule(Rule::HandoverIsShort, how);
             }
@@ -176,18 +179,21 @@ impl World {
 
     /// Whenever a daemon decides to send something.
     pub(crate) fn judge_request(&mut self, i: usize, request: &Request) {
-        let now = self.now(i);
         let Request::WriteVip { vip, expect, claim } = request else { return };
+        let named = self.store.holder(*vip) == Some(&self.nodes[i].name);
         let node = &mut self.nodes[i];
         match claim {
             // Its own may be written anew, whenever somebody has edited the lease.
-            Claim::Held { .. } if !node.valid(self.t) && !node.plane.map.contains_key(vip) => {
-                let how = format!("{} takes {vip}", node.name);
+            Claim::Held { .. }
+                if !node.valid(self.t) && !named && !node.plane.map.contains_key(vip) =>
+            {
+                let how = format!("{} sends {request:?}", node.name);
                 self.break_rule(Rule::TakeWhileValid, how);
             }
             Claim::Released { offered_by: Some(_), .. } => {
                 let version = expect.as_ref().map_or(Version(0), |expect| expect.version);
-                node.record.offered.insert(*vip, (now, version));
+                node.record.offered.insert(*vip, version);
+                node.record.told.remove(vip);
             }
             _ => {}
         }
@@ -200,11 +206,13 @@ impl World {
         match &sent.request {
             Request::WriteNode { node, .. } => {
                 let Some(of) = named(node).filter(|of| *of != by) else { return };
-                let before = match self.store.last_change().map(|change| &change.what) {
-                    Some(What::Node { before, .. }) => before.as_ref().map(|lease| &lease.session),
-                    _ => None,
+                // A closed lease in the place of one that was deleted is no fence.
+                let Some(What::Node { before: Some(before), .. }) =
+                    self.store.last_change().map(|change| &change.what)
+                else {
+                    return;
                 };
-                if self.nodes[of].valid_in(self.t, before) {
+                if self.nodes[of].valid_in(self.t, Some(&before.session)) {
                     let how = format!("{} ended the session of {node}", self.nodes[by].name);
                     self.break_rule(Rule::FenceAfterValidity, how);
                 }

@@ -119,5 +119,5 @@ fn planned_moves_have_no_gap() {
 
 #[test]
 fn a_thousand_vips_are_spread_evenly() {
-    explore(100, spread::thousand);
+    explore(300, spread::thousand);
 }

@@ -57,6 +57,9 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     /// Only the wake-up of the last turn counts.
     pub(crate) ticket: u64,
+    pub(crate) turn_due: bool,
+    /// Whether the daemon has come to know what is wanted.
+    pub(crate) informed: bool,
     /// Stopped (SIGSTOP, starved): what has come in since.
     pub(crate) paused: Option<Vec<ToDaemon>>,
     /// Whether its frames reach the LAN, and the LAN's reach it.
@@ -158,7 +161,7 @@ impl Plane {
         self.announced.clear();
         let answering = self.map.iter().filter(|(_, until)| now < **until);
         let answering = answering.map(|(vip, until)| (*vip, *until)).collect();
-        Some(Adopted { session: Some(self.session.take()?), answering })
+        Some(Adopted { session: Some(self.session.clone()?), answering })
     }
 }
 
@@ -171,6 +174,8 @@ impl Node {
             predecessor: None,
             life: 0,
             ticket: 0,
+            turn_due: false,
+            informed: false,
             paused: None,
             lan: true,
             api: true,
@@ -190,6 +195,8 @@ impl Node {
     pub(crate) fn boot(&mut self, now: BootTime, flags: &Flags) {
         self.life += 1;
         self.paused = None;
+        self.turn_due = false;
+        self.informed = false;
         self.watches.clear();
         self.met.clear();
         self.outbox = Outbox::default();
@@ -220,6 +227,14 @@ impl Node {
 
     pub(crate) fn running(&self) -> bool {
         self.machine.is_some() && self.paused.is_none()
+    }
+
+    /// Whether a daemon runs that decides about every answer: it knows what is
+    /// wanted, has compared its session, and has had a turn since it was stopped.
+    pub(crate) fn decides(&self) -> bool {
+        let compared = |m: &Machine| m.heartbeat().inherited().is_none();
+        let awake = self.running() && self.record.promised.is_none();
+        awake && self.informed && self.machine.as_ref().is_some_and(compared)
     }
 
     pub(crate) fn answers(&self, t: u64, vip: Vip) -> bool {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use announcer::{
     ownership::{
-        lease::{Answer, Claim, Reply, Request, Seen, Version, VipLease},
+        lease::{Answer, Claim, Reply, Request, Seen, Version},
         machine::Input,
         vip::HANDOVER_OVERLAP,
     },
-    types::{BootTime, Vip},
+    types::{BootTime, Session, Vip},
     wire_state::Adopted,
 };
 
@@ -17,17 +17,19 @@ use crate::world::World;
 /// What is remembered of one node; times are by its own clock.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// VIPs that it has offered and still answers for: since when, and the version
-    /// of the lease that the offer was to replace.
-    pub(crate) offered: BTreeMap<Vip, (BootTime, Version)>,
+    /// VIPs that it has offered in its session: the version of the lease that the
+    /// offer was to replace.
+    pub(crate) offered: BTreeMap<Vip, Version>,
+    session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
     /// VIPs that a rival announced to it since it was valid.
     pub(crate) heard: BTreeSet<Vip>,
     /// The end of a gap in its loop that no renewal sent later has confirmed yet.
     pub(crate) gap: Option<BootTime>,
-    /// When it would have acted next, had it not been stopped.
-    promised: Option<BootTime>,
+    /// When it would have acted next, had it not been stopped; gone with its first
+    /// turn after that.
+    pub(crate) promised: Option<BootTime>,
     /// How far its predecessor let the data plane answer.
     pub(crate) inherited: BootTime,
 }
@@ -38,15 +40,22 @@ impl Record {
         *self = Self {
             // Its predecessor's offers may stand, but it knows nothing of them.
             offered: std::mem::take(&mut self.offered),
+            session: self.session.take(),
             gap: Some(now),
             inherited: inherited.unwrap_or(BootTime::ZERO),
             ..Self::default()
         };
     }
 
-    /// A lease names another holder of a VIP that was offered.
-    fn successor(&mut self, now: BootTime, vip: Vip, lease: &VipLease) {
-        if self.offered.get(&vip).is_some_and(|(_, version)| lease.version > *version) {
+    /// A lease says who has taken a VIP that was offered.
+    fn taken(&mut self, now: BootTime, vip: Vip, version: Version, by_itself: bool) {
+        if self.offered.get(&vip).is_none_or(|offered| version <= *offered) {
+            return;
+        }
+        if by_itself {
+            self.offered.remove(&vip);
+            self.told.remove(&vip);
+        } else {
             self.told.entry(vip).or_insert(now + HANDOVER_OVERLAP);
         }
     }
@@ -56,7 +65,7 @@ impl World {
     pub(crate) fn remember_pause(&mut self, i: usize) {
         let now = self.now(i);
         let node = &mut self.nodes[i];
-        node.record.promised = node.machine.as_ref().map(|m| m.next_deadline(now));
+        node.record.promised = node.machine.as_ref().map(|m| m.heartbeat().next_deadline(now));
     }
 
     pub(crate) fn remember_turn(&mut self, i: usize) {
@@ -64,14 +73,26 @@ impl World {
         let margin = self.flags.timing.margin();
         let node = &mut self.nodes[i];
         let valid = node.machine.as_ref().is_some_and(|m| m.heartbeat().valid(now));
-        let (record, plane, held) = (&mut node.record, &node.plane, &node.held);
+        let session = node.machine.as_ref().and_then(|m| m.heartbeat().session());
+        let (record, held) = (&mut node.record, &node.held);
         if record.promised.take().is_some_and(|promised| now > promised + margin) {
             record.gap = Some(now);
         }
         if valid {
             record.heard.clear();
         }
-        record.offered.retain(|vip, _| plane.answers(now, *vip) && !held.contains(vip));
+        if let Some(session) = session
+            && record.session.as_ref() != Some(session)
+        {
+            record.session = Some(session.clone());
+            record.offered.clear();
+        }
+        // Over when it holds the VIP again, or has made way for its successor.
+        let over = |vip: &Vip| {
+            let told = record.told.get(vip).is_some_and(|until| now > *until);
+            told && !node.plane.answers(now, *vip)
+        };
+        record.offered.retain(|vip, _| !held.contains(vip) && !over(vip));
         record.told.retain(|vip, _| record.offered.contains_key(vip));
     }
 
@@ -120,12 +141,12 @@ impl World {
             | Input::Answered(
                 Request::ReadVip(vip) | Request::WriteVip { vip, .. },
                 Answer::Vip(Reply::Ok(lease)),
-            ) => match &lease.claim {
-                Claim::Held { node, .. } if *node != self.nodes[i].name => {
-                    self.nodes[i].record.successor(now, *vip, lease);
+            ) => {
+                if let Claim::Held { node, .. } = &lease.claim {
+                    let me = *node == self.nodes[i].name;
+                    self.nodes[i].record.taken(now, *vip, lease.version, me);
                 }
-                _ => {}
-            },
+            }
             _ => {}
         }
     }

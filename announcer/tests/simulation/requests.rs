@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use announcer::ownership::lease::{Answer, Reply, Request};
+use announcer::ownership::lease::{Answer, Claim, Reply, Request};
 
 use crate::{
     clock::MS,
@@ -104,6 +104,11 @@ impl World {
             }
             return;
         }
+        if self.nodes[sent.node].life != sent.life && releases(&sent.request) {
+            // A known limit: what a daemon gave up before it was killed may be given up
+            // behind the back of the next one, which goes on in its session.
+            return;
+        }
         let write = matches!(sent.request, Request::WriteNode { .. } | Request::WriteVip { .. });
         let (answer, changed) = if write && self.api.quarrelsome && self.rng.bool() {
             (refusal(&sent.request), false)
@@ -112,6 +117,9 @@ impl World {
         };
         self.trace(|w| format!("{}: {:?} => {answer:?}", w.nodes[sent.node].name, sent.request));
         if changed {
+            if let Request::WriteVip { vip, .. } = &sent.request {
+                self.vip_written.insert(*vip, self.t);
+            }
             self.judge_write(&sent);
             self.broadcast();
         }
@@ -145,6 +153,10 @@ impl World {
 
 pub(crate) const fn about_vip(request: &Request) -> bool {
     matches!(request, Request::ReadVip(_) | Request::WriteVip { .. })
+}
+
+const fn releases(request: &Request) -> bool {
+    matches!(request, Request::WriteVip { claim: Claim::Released { .. }, .. })
 }
 
 const fn refusal(request: &Request) -> Answer {

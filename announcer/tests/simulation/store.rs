@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 
 use announcer::{
-    ownership::lease::{
-        Answer, Claim, Expect, NodeLease, Reply, Request, Seen, Version, VipLease,
-    },
+    ownership::lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Seen, Version, VipLease},
     types::{NodeName, Session, Vip},
 };
 
@@ -163,6 +161,14 @@ impl Store {
     /// All VIP leases, as a list shows them.
     pub(crate) fn vips(&self) -> impl Iterator<Item = (Vip, &VipLease)> {
         self.vips.iter().map(|(vip, lease)| (*vip, lease))
+    }
+
+    /// The node that a VIP lease names.
+    pub(crate) fn holder(&self, vip: Vip) -> Option<&NodeName> {
+        match &self.vips.get(&vip)?.claim {
+            Claim::Held { node, .. } => Some(node),
+            Claim::Released { .. } | Claim::Unclear => None,
+        }
     }
 
     /// One node lease, as a list of that name shows it.

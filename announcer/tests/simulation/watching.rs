@@ -123,7 +123,7 @@ impl World {
                 && watch.connected
             {
                 watch.connected = false;
-                self.ask_again(i, subject, 2000 * MS);
+                self.ask_again(i, subject, self.weather.catch_up * MS);
             }
         }
     }
@@ -132,7 +132,7 @@ impl World {
     pub(crate) fn resume_watches(&mut self, i: usize) {
         let subjects: Vec<_> = self.nodes[i].watches.keys().cloned().collect();
         for subject in subjects {
-            self.ask_again(i, subject, 500 * MS);
+            self.ask_again(i, subject, self.weather.catch_up * MS);
         }
     }
 
@@ -149,7 +149,7 @@ impl World {
         };
         if !reachable {
             watch.connected = false;
-            return self.ask_again(i, subject, 1000 * MS);
+            return self.ask_again(i, subject, self.weather.catch_up * MS);
         }
         let listed = watch.cursor > Version(0);
         match self.store.since(watch.cursor).filter(|_| listed) {

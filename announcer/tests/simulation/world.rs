@@ -1,6 +1,9 @@
 //! Virtual time: what happens next, and to whom.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 use announcer::{
     ownership::{
@@ -46,13 +49,30 @@ pub(crate) enum Event {
 
 /// What can happen to a daemon; a stopped one gets it when it goes on.
 pub(crate) enum ToDaemon {
-    Wake { ticket: u64 },
-    Answer { request: Request, answer: Answer, sent: u64 },
-    Watch { subject: Subject, epoch: u64, inputs: Vec<Input> },
-    Intent { local: bool },
+    Wake {
+        ticket: u64,
+    },
+    Answer {
+        request: Request,
+        answer: Answer,
+        sent: u64,
+    },
+    Watch {
+        subject: Subject,
+        epoch: u64,
+        inputs: Vec<Input>,
+    },
+    Intent {
+        local: bool,
+    },
     Announce(Round),
-    Claim { vip: Vip, from: usize },
+    Claim {
+        vip: Vip,
+        from: usize,
+    },
     Drain,
+    /// The turn in which all that has come in lately is decided about.
+    Turn,
 }
 
 struct Scheduled {
@@ -91,9 +111,14 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
     pub(crate) api: Api,
+    /// When each VIP lease was written last.
+    pub(crate) vip_written: BTreeMap<Vip, u64>,
     pub(crate) rng: Rng,
     pub(crate) flags: Flags,
     pub(crate) weather: Weather,
+    /// How long a daemon gathers what comes in before it decides; with thousands of
+    /// VIPs a turn for each event takes too long.
+    pub(crate) batch: u64,
     /// Nothing goes wrong any more.
     pub(crate) healed: bool,
     pub(crate) broken: Option<Broken>,
@@ -129,9 +154,11 @@ impl World {
             cluster: Cluster { services, ..Cluster::default() },
             store: Store::default(),
             api: Api::default(),
+            vip_written: BTreeMap::new(),
             rng,
             flags,
             weather,
+            batch: 0,
             healed: false,
             broken: None,
         };
@@ -267,8 +294,25 @@ impl World {
                 self.nodes[i].draining = true;
                 self.feed(i, Input::Drain);
             }
+            ToDaemon::Turn => {
+                self.nodes[i].turn_due = false;
+                return self.turn(i);
+            }
         }
-        self.turn(i);
+        self.turn_soon(i);
+    }
+
+    /// At once, or together with what comes in within the time of a batch.
+    fn turn_soon(&mut self, i: usize) {
+        if self.batch == 0 {
+            return self.turn(i);
+        }
+        let node = &mut self.nodes[i];
+        if !std::mem::replace(&mut node.turn_due, true) {
+            let life = node.life;
+            let at = self.t + self.batch;
+            self.schedule(at, Event::Daemon { node: i, life, what: ToDaemon::Turn });
+        }
     }
 
     fn feed(&mut self, i: usize, input: Input) {
@@ -285,7 +329,9 @@ impl World {
         let node = &mut self.nodes[i];
         let Some(machine) = &mut node.machine else { return };
         let requests = machine.poll(now);
-        let fresh = match machine.wire(now) {
+        let wire = machine.wire(now);
+        node.informed = wire.is_some();
+        let fresh = match wire {
             Some(wire) => {
                 if machine.heartbeat().inherited().is_none() {
                     node.predecessor = None;
@@ -325,7 +371,7 @@ impl World {
         let Some(backlog) = self.nodes[i].paused.take() else { return };
         self.trace(|w| format!("{} goes on", w.nodes[i].name));
         let life = self.nodes[i].life;
-        let mut watches = std::collections::BTreeMap::new();
+        let mut watches = BTreeMap::new();
         for what in backlog {
             let mut at = self.t + self.rng.u64(0..MS);
             if let ToDaemon::Watch { subject, .. } = &what {

@@ -21,9 +21,7 @@ pub(crate) fn crash(seed: u64) -> Result<(), Broken> {
     let victim = leader(&world);
     world.crash(victim, true, 3600 * SECOND);
     world.run(world.t + FAILOVER)?;
-    world
-        .judge_settled()
-        .map_err(|broken| Broken { rule: Rule::FailoverIsTimely, ..broken })
+    world.judge_settled().map_err(|broken| Broken { rule: Rule::FailoverIsTimely, ..broken })
 }
 
 /// All nodes but one die at once, even those that should have noticed.
@@ -65,7 +63,8 @@ pub(crate) fn holder_cut_off(seed: u64) -> Result<(), Broken> {
 
 /// Each VIP has a node that answers, besides the one that is lost.
 fn judge_heirs(world: &World, lost: usize, lost_is_right: bool) -> Result<(), Broken> {
-    let others = |vip| (0..world.nodes.len()).any(|i| i != lost && world.nodes[i].answers(world.t, vip));
+    let others =
+        |vip| (0..world.nodes.len()).any(|i| i != lost && world.nodes[i].answers(world.t, vip));
     if lost_is_right && world.vips.iter().all(|vip| others(*vip)) {
         return Ok(());
     }

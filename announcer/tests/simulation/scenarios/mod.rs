@@ -23,7 +23,7 @@ use crate::{
 
 /// Nothing goes wrong; clocks are up to 3 % off.
 const CALM: Weather =
-    Weather { faults: &[], every: Duration::ZERO, drift: Drift::UpTo(30_000) };
+    Weather { faults: &[], every: Duration::ZERO, drift: Drift::UpTo(30_000), catch_up: 2000 };
 
 fn timing() -> Timing {
     Timing::new(Duration::from_secs(3), Duration::from_secs(1)).expect("the default timing")

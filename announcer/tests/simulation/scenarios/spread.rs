@@ -4,7 +4,7 @@ use announcer::ownership::heartbeat::OnApiLoss;
 
 use super::{CALM, broken, flags, owners};
 use crate::{
-    clock::SECOND,
+    clock::{MS, SECOND},
     invariants::{Broken, Rule},
     world::World,
 };
@@ -25,6 +25,7 @@ fn even(world: &World, nodes: usize, when: &str) -> Result<(), Broken> {
 /// All nodes are started within two seconds; one is lost, and returns.
 pub(crate) fn thousand(seed: u64) -> Result<(), Broken> {
     let mut world = World::new(seed, NODES, VIPS, flags(OnApiLoss::Hold), CALM);
+    world.batch = 20 * MS;
     world = world.started(2 * SECOND);
     world.run(60 * SECOND)?;
     world.judge_settled()?;

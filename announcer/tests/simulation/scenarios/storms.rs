@@ -20,7 +20,7 @@ use Fault::{
 const DRIFT: Drift = Drift::UpTo(30_000);
 
 const fn weather(faults: &'static [Fault]) -> Weather {
-    Weather { faults, every: Duration::from_millis(700), drift: DRIFT }
+    Weather { faults, every: Duration::from_millis(700), drift: DRIFT, catch_up: 2000 }
 }
 
 /// Machines, daemons and networks fail.
@@ -60,8 +60,8 @@ pub(crate) const API_TROUBLE: Weather = weather(&[
 
 /// Nodes are drained, excluded, unplugged and come back, Services come and go.
 pub(crate) const CHANGES: Weather = weather(&[
-    Exclude, Exclude, Service, Service, Endpoints, Endpoints, Drain, Unplug, CutApi, CutLan,
-    Pause, Kill, PowerOff, Freeze, Outage,
+    Exclude, Exclude, Service, Service, Endpoints, Endpoints, Drain, Unplug, CutApi, CutLan, Pause,
+    Kill, PowerOff, Freeze, Outage,
 ]);
 
 /// Nodes leave in order and return.
@@ -70,24 +70,28 @@ pub(crate) const DRAINS: Weather =
 
 /// People edit and delete leases.
 ///
-/// Watches do not stand still besides: a VIP lease deleted behind the holder's
-/// back, and a node that starts just then, are what only a probe on the wire tells.
-pub(crate) const HANDS: Weather = weather(&[
-    DeleteNodeLease,
-    DeleteNodeLease,
-    DeleteVipLease,
-    DeleteVipLease,
-    ClearHolder,
-    ClearHolder,
-    Touch,
-    CutApi,
-    CutLan,
-    Pause,
-    Kill,
-    PowerOff,
-    Outage,
-    Drain,
-]);
+/// Watches do not stand still besides, and catch up within the margin: a VIP lease
+/// deleted behind the holder's back, and a node that starts just then, are what only
+/// a probe on the wire tells.
+pub(crate) const HANDS: Weather = Weather {
+    catch_up: 50,
+    ..weather(&[
+        DeleteNodeLease,
+        DeleteNodeLease,
+        DeleteVipLease,
+        DeleteVipLease,
+        ClearHolder,
+        ClearHolder,
+        Touch,
+        CutApi,
+        CutLan,
+        Pause,
+        Kill,
+        PowerOff,
+        Outage,
+        Drain,
+    ])
+};
 
 /// Machines change their names.
 pub(crate) const RENAMES: Weather =
