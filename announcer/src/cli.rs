@@ -160,4 +160,9 @@ pub struct ClusterArgs {
     /// How long an offered VIP waits for a successor.
     #[arg(long, env = "ANNOUNCER_HANDOVER_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub handover_timeout: std::time::Duration,
+    /// How many VIPs a second this node gives, each without a gap, to nodes where
+    /// they belong rather (one that came back, a preferred one); 0: none, VIPs
+    /// stay where they are.
+    #[arg(long, env = "ANNOUNCER_REBALANCE_RATE", default_value = "10", value_name = "PER-SECOND")]
+    pub rebalance_rate: f64,
 }

@@ -52,6 +52,8 @@ pub struct Cluster {
     pub on_api_loss: OnApiLoss,
     /// How long offers stand.
     pub handover_timeout: Duration,
+    /// Least time between two VIPs that are given away to where they belong rather.
+    pub rebalance: Option<Duration>,
 }
 
 /// What is wrong with the settings.
@@ -63,6 +65,11 @@ pub enum ConfigError {
     /// Timings that cannot work together.
     #[error(transparent)]
     Timing(#[from] TimingError),
+    /// A rate that is none.
+    #[error(
+        "--rebalance-rate {0} is not a rate: give VIPs per second, from 0.01 to 1000, or 0 for none"
+    )]
+    RebalanceRate(f64),
     /// The host name is no node name.
     #[error("the host name cannot be the node name: {0}; give --node-name")]
     HostName(#[source] NodeNameError),
@@ -113,7 +120,9 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         node_name,
         on_api_loss,
         handover_timeout,
+        rebalance_rate,
     } = args;
+    let rebalance = rebalance_interval(rebalance_rate)?;
     let node = match node_name {
         Some(node) => node,
         None => host_name()?,
@@ -131,7 +140,17 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         node,
         on_api_loss,
         handover_timeout,
+        rebalance,
     })
+}
+
+fn rebalance_interval(rate: f64) -> Result<Option<Duration>, ConfigError> {
+    if rate == 0.0 {
+        return Ok(None);
+    }
+    let valid = (0.01..=1000.0).contains(&rate);
+    let interval = valid.then(|| Duration::from_secs_f64(rate.recip()));
+    interval.map(Some).ok_or(ConfigError::RebalanceRate(rate))
 }
 
 /// As the kubelet does: the host name in lower case.
@@ -246,6 +265,8 @@ mod tests {
             (&["--interface", "/ens(/"], "ens("),
             (&["--interface", "a/b"], "a/b"),
             (&["--hook", "tc"], "tc"),
+            (&["--rebalance-rate=-1"], "0.01 to 1000"),
+            (&["--rebalance-rate", "NaN"], "0.01 to 1000"),
             (&["--service-selector", "a b"], "a b"),
             (&["--node-name", "Node_1"], "Node_1"),
         ] {

@@ -1,39 +1,34 @@
 //! Wires the stages together and supervises them. Nothing imports this module
 //! but `main`.
 
+mod attach;
+mod cluster;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{Api, Client, Resource};
+use kube::Client;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 use tracing::{info, warn};
 
+use self::cluster::Ownership;
 use crate::{
     announce::Pacing,
-    config::{Cluster, Config, InterfacePattern, Source},
+    config::{Cluster, Config, Source},
     datapath::{
         Datapath, DatapathError, Interface,
         namespace::{InstanceLock, InstanceLockError},
-        netlink::Snapshot,
     },
-    intent,
-    ownership::{
-        driver::{self, Channels},
-        machine::Settings,
-        store::Store,
-        timing::Timing,
-    },
+    ownership::timing::Timing,
     responder::{OnStop, Responder},
-    types::{BootTime, IfIndex, NodeName, Vip},
-    wire_state::{Adopted, ForeignClaim, WireEntry, WireState},
+    types::{BootTime, Vip},
+    wire_state::{ForeignClaim, WireEntry, WireState},
 };
 
 /// Foreign claims wait here for ownership; more in one burst are dropped, as
@@ -85,7 +80,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     // Whatever can be found wrong without touching an interface comes first.
     let source = Connected::new(config.source, config.timing).await?;
     let attached = tokio::select! {
-        attached = attach(&datapath, &config.interfaces) => Some(attached?),
+        attached = attach::attach(&datapath, &config.interfaces) => Some(attached?),
         () = signals.next() => None,
     };
     let Some((interfaces, adopted)) = attached else {
@@ -93,6 +88,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         return Ok(());
     };
     let macs = interfaces.iter().map(Interface::mac).collect();
+    let names = interfaces.iter().map(|i| (i.index(), i.name().to_owned())).collect();
     let (wire, states) = watch::channel(None);
     // A task that panics drops its sender; without this one the responder would
     // take that for an orderly end and detach.
@@ -111,7 +107,13 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         }
         Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
-            let plan = Ownership { cluster: *cluster, timing: config.timing, macs, adopted };
+            let plan = Ownership {
+                cluster: *cluster,
+                timing: config.timing,
+                macs,
+                adopted,
+                interfaces: names,
+            };
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
     };
@@ -152,7 +154,7 @@ impl Connected {
         Ok(match source {
             Source::Static(vips) => Self::Static(vips),
             Source::Cluster(cluster) => {
-                let client = client(cluster.kubeconfig.as_deref(), timing).await?;
+                let client = cluster::client(cluster.kubeconfig.as_deref(), timing).await?;
                 Self::Cluster(cluster, client)
             }
         })
@@ -181,112 +183,6 @@ impl Signals {
     }
 }
 
-/// Attaches to every interface that is meant, waiting for those to come.
-async fn attach(
-    datapath: &Datapath,
-    patterns: &[InterfacePattern],
-) -> Result<(Vec<Interface>, Option<Adopted>), DaemonError> {
-    loop {
-        match attach_once(datapath, patterns).await {
-            Err(DaemonError::Datapath(error)) if error.is_transient() => {
-                warn!(%error, "attaching again");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-async fn attach_once(
-    datapath: &Datapath,
-    patterns: &[InterfacePattern],
-) -> Result<(Vec<Interface>, Option<Adopted>), DaemonError> {
-    let mut told = false;
-    let indices = datapath
-        .netlink()
-        .wait_until(|snapshot| match resolve(snapshot, patterns) {
-            Ok(indices) => Some(indices),
-            Err(missing) => {
-                if !std::mem::replace(&mut told, true) {
-                    info!("waiting for {missing}");
-                }
-                None
-            }
-        })
-        .await
-        .map_err(DatapathError::from)?;
-    let mut interfaces = Vec::new();
-    match attach_all(datapath, &indices, &mut interfaces).await {
-        Ok(adopted) => Ok((interfaces, adopted)),
-        Err(error) => {
-            interfaces.into_iter().for_each(Interface::abandon);
-            Err(error)
-        }
-    }
-}
-
-async fn attach_all(
-    datapath: &Datapath,
-    indices: &[IfIndex],
-    interfaces: &mut Vec<Interface>,
-) -> Result<Option<Adopted>, DaemonError> {
-    let mut adopted: Option<Adopted> = None;
-    for index in indices {
-        let (interface, left) = datapath.attach(*index).await?;
-        info!(
-            interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
-            cost = interface.hook().known_cost(), adopted = left.is_some(), "attached"
-        );
-        interfaces.push(interface);
-        merge(&mut adopted, left);
-    }
-    for index in datapath.detach_others(indices)? {
-        info!(ifindex = index.get(), "removed what a former daemon left on another interface");
-    }
-    Ok(adopted)
-}
-
-/// Interfaces of one daemon were written together; should they differ all the
-/// same, a VIP counts until the earliest of its times.
-fn merge(adopted: &mut Option<Adopted>, more: Option<Adopted>) {
-    let Some(more) = more else { return };
-    let Some(all) = adopted else {
-        *adopted = Some(more);
-        return;
-    };
-    if all.session != more.session {
-        return;
-    }
-    for (vip, until) in more.answering {
-        all.answering.entry(vip).and_modify(|u| *u = until.min(*u)).or_insert(until);
-    }
-}
-
-/// The interfaces that are meant, or what is missing.
-fn resolve(snapshot: &Snapshot, patterns: &[InterfacePattern]) -> Result<Vec<IfIndex>, String> {
-    if patterns.is_empty() {
-        return snapshot
-            .default_route
-            .map(|index| vec![index])
-            .ok_or_else(|| "a default route (or give --interface)".to_owned());
-    }
-    let mut indices = Vec::new();
-    for pattern in patterns {
-        let before = indices.len();
-        for facts in &snapshot.interfaces {
-            if pattern.matches(&facts.name) {
-                indices.push(facts.index);
-            }
-        }
-        if indices.len() == before {
-            return Err(format!("interface {pattern}"));
-        }
-    }
-    indices.sort_unstable();
-    indices.dedup();
-    Ok(indices)
-}
-
 /// Static VIPs: held always, as long as this loop turns.
 async fn announce_always(
     vips: Vec<Vip>,
@@ -299,7 +195,7 @@ async fn announce_always(
         let until = BootTime::now() + timing.validity();
         let entries: BTreeMap<_, _> =
             vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
-        wire.send_replace(Some(Arc::new(WireState { vips: entries, session: None })));
+        wire.send_replace(Some(Arc::new(WireState { vips: entries, ..WireState::default() })));
         tokio::select! {
             () = tokio::time::sleep(timing.validity() / 3) => {}
             Some(claim) = claims.recv() => warn!(
@@ -309,98 +205,4 @@ async fn announce_always(
             _ = draining.changed() => return,
         }
     }
-}
-
-/// What the ownership task needs.
-struct Ownership {
-    cluster: Cluster,
-    timing: Timing,
-    macs: Vec<crate::types::MacAddr>,
-    adopted: Option<Adopted>,
-}
-
-impl Ownership {
-    async fn run(
-        self,
-        client: Client,
-        wire: watch::Sender<Option<Arc<WireState>>>,
-        claims: mpsc::Receiver<ForeignClaim>,
-        drain: watch::Receiver<bool>,
-    ) {
-        let Self { cluster, timing, macs, adopted } = self;
-        let (intent_in, intent) = watch::channel(None);
-        // Nobody says yet what becomes of the interfaces: none speaks against this node.
-        let (_links, links) = watch::channel(None);
-        let watching = intent::watch::run(
-            client.clone(),
-            cluster.node.clone(),
-            cluster.selection,
-            links,
-            intent_in,
-        );
-        let owner = Arc::new(OnceLock::new());
-        let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
-        let store =
-            Store::new(client, &cluster.namespace, timing, cluster.node.clone(), macs, owner);
-        let settings = Settings {
-            me: cluster.node,
-            timing,
-            on_api_loss: cluster.on_api_loss,
-            handover_timeout: cluster.handover_timeout,
-        };
-        let channels = Channels { intent, claims, wire, drain };
-        tokio::select! {
-            ((), ()) = async { tokio::join!(watching, finding) } => {}
-            () = driver::run(settings, adopted, store, channels) => {}
-        }
-    }
-}
-
-/// Looks up this node's Node object, with which its lease is to be collected.
-/// Nothing waits for it: a later renewal names the owner.
-async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerReference>>) {
-    let nodes: Api<Node> = Api::all(client);
-    let mut told = false;
-    let mut pauses = crate::backoff::watch_backoff();
-    loop {
-        let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
-        match attempt.await {
-            Ok(Ok(object)) => {
-                if let Some(reference) = object.owner_ref(&()) {
-                    owner.get_or_init(|| reference);
-                }
-                return;
-            }
-            Ok(Err(kube::Error::Api(status))) if !std::mem::replace(&mut told, true) => {
-                warn!(
-                    %node, error = status.message,
-                    "cannot read this node's Node object; give --node-name if it has another name"
-                );
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-        tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
-    }
-}
-
-async fn client(kubeconfig: Option<&Path>, timing: Timing) -> Result<Client, DaemonError> {
-    let wrong = |e: &dyn std::fmt::Display| DaemonError::Credentials(e.to_string());
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path)
-                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?;
-            kube::Config::from_custom_kubeconfig(file, &Default::default())
-                .await
-                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?
-        }
-        None => kube::Config::infer().await.map_err(|e| wrong(&e))?,
-    };
-    config.connect_timeout = Some(timing.request_timeout());
-    // A renewal that is sent again behind our back would be dated wrongly.
-    config.default_retry = false;
-    // Nothing else ends a list, or the start of a watch, on a connection whose
-    // other end has vanished. Watches are closed by the server after 60 s.
-    config.read_timeout = Some(Duration::from_secs(70));
-    config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|e| wrong(&e))
 }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod datapath;
 pub mod intent;
+pub mod links;
 pub mod ownership;
 pub mod responder;
 pub mod status;

@@ -1,9 +1,12 @@
 //! What one node should do on the wire: the whole desired state, handed from
 //! ownership (or the static list) to the responder over a `watch` channel.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::types::{BootTime, MacAddr, Session, Vip};
+use crate::{
+    intent::desired::InterfaceScope,
+    types::{BootTime, MacAddr, Session, Vip},
+};
 
 /// What the data plane does with an ARP request for one VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +25,32 @@ pub enum WireEntry {
 pub struct WireState {
     /// Every VIP that this node knows; anything else is the kernel's business.
     pub vips: BTreeMap<Vip, WireEntry>,
+    /// Where to answer, for VIPs that are not to be answered on every interface. On
+    /// the others they are silent.
+    pub scopes: BTreeMap<Vip, InterfaceScope>,
     /// The session under which the answered VIPs are held; remembered beside the
     /// pinned maps, so that a restarted daemon can go on in it.
     pub session: Option<Session>,
+}
+
+impl WireState {
+    /// What it means for the interface of this name.
+    pub fn on(&self, interface: &str) -> Cow<'_, Self> {
+        let silent: Vec<Vip> = self
+            .scopes
+            .iter()
+            .filter(|(_, scope)| !scope.includes(interface))
+            .map(|(vip, _)| *vip)
+            .collect();
+        if silent.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut here = self.clone();
+        for vip in silent {
+            here.vips.entry(vip).and_modify(|entry| *entry = WireEntry::Silent);
+        }
+        Cow::Owned(here)
+    }
 }
 
 /// What the pinned maps of a daemon that was killed still say.

@@ -1,20 +1,22 @@
 //! What the kernel says about network interfaces (rtnetlink, ethtool).
 //!
-//! Questions only; streams of changes can be built on [`Netlink::wait_until`]'s
-//! subscription.
+//! Questions, and word of changes that call for asking again.
 
 use std::{fmt, io};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
 use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder,
+    packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
+        RouteNetlinkMessage,
         link::{
             InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
             XdpAttached,
         },
         route::{RouteAttribute, RouteMessage},
     },
+    sys::SocketAddr,
 };
 use tokio::task::JoinHandle;
 
@@ -262,17 +264,69 @@ impl Netlink {
         mut probe: impl FnMut(&Snapshot) -> Option<T>,
     ) -> Result<T, NetlinkError> {
         // Subscribed first, looked second: nothing that comes between is missed.
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Route];
-        let (connection, handle, mut events) = rtnetlink::new_multicast_connection(&groups)?;
-        let _connection = Connection(tokio::spawn(connection));
+        let mut changes = Changes::of(&[MulticastGroup::Link, MulticastGroup::Ipv4Route])?;
         loop {
-            if let Some(found) = probe(&snapshot(&handle).await?) {
+            if let Some(found) = probe(&changes.netlink.snapshot().await?) {
                 return Ok(found);
             }
-            events.next().await.ok_or(NetlinkError::Closed)?;
-            // What else has come is seen by the same look.
-            while events.try_recv().is_ok() {}
+            changes.next().await?;
         }
+    }
+
+    /// Subscribes to the changes of interfaces; must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn changes() -> Result<Changes, NetlinkError> {
+        Changes::of(&[MulticastGroup::Link])
+    }
+}
+
+/// A subscription: says when to look, and has the connection to look with. What
+/// happens between the subscription and the first look is seen by either.
+#[derive(Debug)]
+pub struct Changes {
+    netlink: Netlink,
+    events: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+}
+
+impl Changes {
+    fn of(groups: &[MulticastGroup]) -> Result<Self, NetlinkError> {
+        let (connection, handle, events) = rtnetlink::new_multicast_connection(groups)?;
+        let netlink = Netlink { handle, _connection: Connection(tokio::spawn(connection)) };
+        Ok(Self { netlink, events })
+    }
+
+    /// For looking.
+    pub const fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Waits for a change of any of the interfaces that are meant. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Closed`].
+    pub async fn of_any(&mut self, is_meant: impl Fn(IfIndex) -> bool) -> Result<(), NetlinkError> {
+        loop {
+            let (message, _) = self.events.next().await.ok_or(NetlinkError::Closed)?;
+            let NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
+            ) = message.payload
+            else {
+                continue;
+            };
+            if IfIndex::new(link.header.index).is_some_and(&is_meant) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a change of anything.
+    async fn next(&mut self) -> Result<(), NetlinkError> {
+        self.events.next().await.ok_or(NetlinkError::Closed)?;
+        // What else has come is seen by the same look.
+        while self.events.try_recv().is_ok() {}
+        Ok(())
     }
 }
 

@@ -15,6 +15,22 @@ pub struct Intent {
     /// Per VIP the nodes and interfaces. Node sets are shared between VIPs, so
     /// that 5,000 of them on 500 nodes cost 5,000 pointers.
     pub vips: BTreeMap<Vip, VipIntent>,
+    /// Whether this node may hold any, now or when Services come.
+    pub candidacy: Candidacy,
+}
+
+/// Whether this node is one of those that VIPs may be placed on. One that is not
+/// gives up what it holds, and then sends nothing: no heartbeat either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Candidacy {
+    /// Some rule selects it, and it has an interface for that.
+    #[default]
+    Candidate,
+    /// No rule that selects it has an interface here that works, or none selects
+    /// it, or the node itself is not fit (not ready, excluded).
+    Unselected,
+    /// No interface at all works: nobody hears this node, so it says nothing.
+    Unlinked,
 }
 
 /// How one VIP should be announced.

@@ -1,7 +1,9 @@
 //! The loop between the machine and the world: wait, feed, act, publish.
 
+mod log;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -11,23 +13,28 @@ use futures::{
     FutureExt, StreamExt,
     stream::{self, BoxStream, FuturesUnordered, Stream},
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamMap;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
+use self::log::Log;
 use super::{
-    lease::{Answer, Claim, Reply, Request},
+    lease::{Answer, Request},
     machine::{Input, Intent, Machine, Settings},
+    pace::Pace,
     store::Store,
     watch::{self as leases, LeaseEvent},
 };
 use crate::{
-    types::{BootTime, MacAddr, NodeName, Session},
-    wire_state::{Adopted, ForeignClaim, WireEntry, WireState},
+    types::{BootTime, MacAddr, NodeName},
+    wire_state::{Adopted, ForeignClaim, WireState},
 };
 
-/// VIP writes under way at once; renewals and fences never queue behind them.
+/// Requests about VIPs under way at once; renewals and fences never queue behind them.
 const VIP_REQUESTS: usize = 32;
+
+/// What is ready is taken in before deciding and publishing once, up to so many events.
+const BATCH: usize = 256;
 
 /// The driver's channels.
 #[derive(Debug)]
@@ -53,7 +60,10 @@ struct Driver {
     machine: Machine,
     store: Store,
     channels: Channels,
-    vip_requests: Arc<Semaphore>,
+    /// Requests about VIPs that wait for their turn, and how many are under way.
+    waiting: VecDeque<Request>,
+    under_way: usize,
+    pace: Pace,
     macs: BTreeMap<MacAddr, NodeName>,
     /// One watch for each node that this one monitors.
     monitored: StreamMap<NodeName, BoxStream<'static, LeaseEvent>>,
@@ -66,7 +76,9 @@ impl Driver {
             machine: Machine::new(settings, adopted),
             store,
             channels,
-            vip_requests: Arc::new(Semaphore::new(VIP_REQUESTS)),
+            waiting: VecDeque::new(),
+            under_way: 0,
+            pace: Pace::default(),
             macs: BTreeMap::new(),
             monitored: StreamMap::new(),
             log: Log::default(),
@@ -79,19 +91,27 @@ impl Driver {
         loop {
             let now = BootTime::now();
             for request in self.machine.poll(now) {
-                inflight.push(attempt(self.store.clone(), self.vip_requests.clone(), request));
+                if about_vip(&request) {
+                    self.waiting.push_back(request);
+                } else {
+                    inflight.push(attempt(self.store.clone(), request));
+                }
+            }
+            while let Some(request) = self.next_waiting(now) {
+                inflight.push(attempt(self.store.clone(), request));
             }
             self.follow_monitored();
             self.publish(now);
             if self.machine.finished() {
                 return;
             }
-            let wait = self.machine.next_deadline(now).since(now);
+            let turn = (!self.waiting.is_empty() && self.under_way < VIP_REQUESTS)
+                .then(|| self.pace.next(now));
+            let deadline = turn.into_iter().chain([self.machine.next_deadline(now)]).min();
+            let wait = deadline.unwrap_or(now).since(now);
             // Cancel-safe: each branch takes one whole message or nothing.
             tokio::select! {
-                Some((request, answer, error)) = inflight.next() => {
-                    self.answered(request, answer, error.as_deref());
-                }
+                Some(attempted) = inflight.next() => self.answered(attempted),
                 Some(event) = events.next() => self.lease_event(event),
                 Some((_, event)) = self.monitored.next() => self.lease_event(event),
                 Ok(()) = self.channels.intent.changed() => self.intent_changed(),
@@ -101,11 +121,27 @@ impl Driver {
                 }
                 () = tokio::time::sleep(wait) => {}
             }
-            // Everything that is ready besides, before deciding and publishing once.
-            while let Some(Some(event)) = events.next().now_or_never() {
-                self.lease_event(event);
+            for _ in 0..BATCH {
+                if let Some(Some(event)) = events.next().now_or_never() {
+                    self.lease_event(event);
+                } else if let Some(Some(attempted)) = inflight.next().now_or_never() {
+                    self.answered(attempted);
+                } else {
+                    break;
+                }
             }
         }
+    }
+
+    /// The next request about a VIP, if it may go now.
+    fn next_waiting(&mut self, now: BootTime) -> Option<Request> {
+        if self.under_way >= VIP_REQUESTS || self.pace.next(now) > now {
+            return None;
+        }
+        let request = self.waiting.pop_front()?;
+        self.pace.take(now);
+        self.under_way += 1;
+        Some(request)
     }
 
     /// Begins and ends watches as the machine's choice of nodes changes.
@@ -124,6 +160,7 @@ impl Driver {
     fn intent_changed(&mut self) {
         let intent = self.channels.intent.borrow_and_update().clone();
         if let Some(intent) = intent {
+            self.log.candidacy(intent.candidacy);
             self.machine.input(BootTime::now(), Input::Intent(intent));
         }
     }
@@ -156,9 +193,15 @@ impl Driver {
         self.machine.input(BootTime::now(), Input::Rival { vip: claim.vip, announcer });
     }
 
-    fn answered(&mut self, request: Request, answer: Answer, error: Option<&str>) {
-        self.log.request(&request, &answer, error);
-        self.machine.input(BootTime::now(), Input::Answered(request, answer));
+    fn answered(&mut self, (request, answer, error): Attempted) {
+        let now = BootTime::now();
+        self.under_way -= usize::from(about_vip(&request));
+        if let Some(pause) = error.as_ref().and_then(overloaded) {
+            // Every node hears this at the same time: they come back at different ones.
+            self.pace.close(now, pause.mul_f64(1.0 + fastrand::f64()));
+        }
+        self.log.request(&request, &answer, error.map(|e| e.to_string()).as_deref());
+        self.machine.input(now, Input::Answered(request, answer));
     }
 
     fn publish(&mut self, now: BootTime) {
@@ -178,90 +221,24 @@ impl Driver {
     }
 }
 
-async fn attempt(
-    store: Store,
-    vip_requests: Arc<Semaphore>,
-    request: Request,
-) -> (Request, Answer, Option<String>) {
-    let _permit = match request {
-        Request::ReadVip(_) | Request::WriteVip { .. } => vip_requests.acquire().await.ok(),
-        Request::ReadNode(_) | Request::WriteNode { .. } => None,
-    };
+/// A request, what became of it, and why if that is nothing.
+type Attempted = (Request, Answer, Option<kube::Error>);
+
+async fn attempt(store: Store, request: Request) -> Attempted {
     let (answer, error) = store.send(&request).await;
-    (request, answer, error.map(|e| e.to_string()))
+    (request, answer, error)
 }
 
-/// What a person reads: sessions, takeovers, fences, and the API server's
-/// silence once, not at every attempt.
-#[derive(Debug, Default)]
-struct Log {
-    session: Option<Session>,
-    silent_since: Option<BootTime>,
+const fn about_vip(request: &Request) -> bool {
+    matches!(request, Request::ReadVip(_) | Request::WriteVip { .. })
 }
 
-impl Log {
-    fn session(&mut self, session: Option<&Session>, ending: bool) {
-        if self.session.as_ref() == session {
-            return;
-        }
-        match session {
-            Some(session) => info!(%session, "session open"),
-            None if ending => info!("session closed"),
-            None => warn!("session over: answering for nothing until a new one is open"),
-        }
-        self.session = session.cloned();
+/// How long an API server that refuses for want of capacity asks us to wait.
+fn overloaded(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else { return None };
+    if status.code != 429 && status.code < 500 {
+        return None;
     }
-
-    fn request(&mut self, request: &Request, answer: &Answer, error: Option<&str>) {
-        let now = BootTime::now();
-        let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
-        if failed {
-            let error = error.unwrap_or("no answer in time");
-            if self.silent_since.is_none() {
-                self.silent_since = Some(now);
-                warn!(error, ?request, "a request to the API server failed; trying again");
-            } else {
-                debug!(error, ?request, "still no answer from the API server");
-            }
-            return;
-        }
-        if let Some(since) = self.silent_since.take() {
-            let gap = now.since(since);
-            info!(after = ?rounded(gap), "requests to the API server succeed again");
-        }
-        match (request, answer) {
-            (Request::WriteNode { node, open: false, .. }, Answer::Node(Reply::Ok(_))) => {
-                info!(%node, "session ended by fence or hand-over");
-            }
-            (Request::WriteVip { vip, claim, .. }, Answer::Vip(Reply::Ok(_))) => match claim {
-                Claim::Held { .. } => info!(%vip, "taken"),
-                Claim::Released { offered_by: Some(_) } => info!(%vip, "offered to other nodes"),
-                Claim::Released { offered_by: None } | Claim::Unclear => info!(%vip, "released"),
-            },
-            (_, answer) => debug!(?request, ?answer, "answer"),
-        }
-    }
-
-    fn wire(&self, old: Option<&WireState>, new: Option<&WireState>) {
-        let Some(new) = new else { return };
-        let answers = |state: Option<&WireState>, vip| {
-            matches!(state.and_then(|s| s.vips.get(vip)), Some(WireEntry::Answer { .. }))
-        };
-        for vip in new.vips.keys() {
-            match (answers(old, vip), answers(Some(new), vip)) {
-                (false, true) => info!(%vip, "answering"),
-                (true, false) => info!(%vip, "silent"),
-                _ => {}
-            }
-        }
-        for vip in old.into_iter().flat_map(|o| o.vips.keys()) {
-            if !new.vips.contains_key(vip) {
-                info!(%vip, "no longer announced by any Service");
-            }
-        }
-    }
-}
-
-fn rounded(d: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    Some(Duration::from_secs(u64::from(seconds)).max(Duration::from_millis(500)))
 }

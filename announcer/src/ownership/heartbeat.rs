@@ -13,6 +13,9 @@ use super::{
 };
 use crate::types::{BootTime, NodeName, Session};
 
+/// How far ahead a deadline is when nothing is to be done.
+const IDLE: Duration = Duration::from_secs(3600);
+
 /// What to do when the API server does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnApiLoss {
@@ -69,8 +72,16 @@ pub struct Heartbeat {
     /// How far a predecessor let the data plane answer. It entitles to nothing
     /// else: part of it may have been trust.
     inherited_until: BootTime,
-    closing: bool,
-    closed: bool,
+    wanted: Wanted,
+}
+
+/// What this node wants of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wanted {
+    /// Not known yet: a predecessor's is kept alive, none is opened.
+    Undecided,
+    Open,
+    Closed,
 }
 
 impl Heartbeat {
@@ -103,8 +114,7 @@ impl Heartbeat {
             unanswered: false,
             trust_until: BootTime::ZERO,
             inherited_until: BootTime::ZERO,
-            closing: false,
-            closed: false,
+            wanted: Wanted::Undecided,
         }
     }
 
@@ -163,17 +173,26 @@ impl Heartbeat {
         self.valid_until - self.timing.validity() / 2
     }
 
-    /// Begins the orderly end: the session is closed by the next write.
-    pub fn close(&mut self, now: BootTime) {
-        if !self.closing {
-            self.closing = true;
+    /// Says whether there is to be a session. If not, the one in force is closed
+    /// by the next write, and nothing is sent any more.
+    pub fn want(&mut self, now: BootTime, session: bool) {
+        let wanted = if session { Wanted::Open } else { Wanted::Closed };
+        if self.wanted != wanted {
+            self.wanted = wanted;
             self.next_attempt = now;
         }
     }
 
-    /// Whether the session has been closed (or was lost while closing).
-    pub const fn closed(&self) -> bool {
-        self.closed
+    /// Whether none is wanted, and none is in force or under way.
+    pub fn closed(&self) -> bool {
+        self.wanted == Wanted::Closed && self.step().is_none() && self.pending.is_none()
+    }
+
+    /// Nobody could hear this node until now: what it answers on trust ends, until
+    /// a renewal that is sent from now on succeeds.
+    pub fn distrust(&mut self, now: BootTime) {
+        self.unconfirmed = Some(now);
+        self.trust_until = BootTime::ZERO;
     }
 
     /// Takes in a watch event or a read. Returns whether the session changed.
@@ -232,13 +251,13 @@ impl Heartbeat {
                 self.confirmed(now, sent);
                 true
             }
-            (Reply::Ok(_), Pending::Close) => {
-                self.closed = true;
-                self.session.take().is_some()
+            (Reply::Ok(lease), Pending::Close) => {
+                self.next_attempt = now;
+                let lost = self.learn_if_newer(now, lease);
+                self.session.take().is_some() || lost
             }
             (Reply::NotFound, _) => {
                 self.lease = Known::Absent;
-                self.closed |= self.closing;
                 self.lose(now)
             }
             (Reply::Conflict, _) => {
@@ -271,37 +290,56 @@ impl Heartbeat {
     }
 
     fn due(&mut self, now: BootTime) -> Option<Request> {
-        if self.pending.is_some() || self.closed || now < self.next_attempt {
+        if self.pending.is_some() || now < self.next_attempt {
             return None;
         }
-        let (pending, request) = match &self.lease {
-            Known::Doubt => (Pending::Read, Request::ReadNode(self.me.clone())),
-            Known::Absent if self.closing => {
-                self.closed = true;
-                return None;
-            }
+        let (pending, request) = self.step()?;
+        let pending = match pending {
+            Pending::Renew { .. } => Pending::Renew { sent: now },
+            Pending::Open { .. } => Pending::Open { sent: now },
+            other => other,
+        };
+        if pending == Pending::Close {
+            // It may be applied at any time from now on. And who renews nothing
+            // does not notice an outage.
+            self.connected_since = None;
+            self.valid_until = BootTime::ZERO;
+            self.trust_until = BootTime::ZERO;
+            self.inherited_until = BootTime::ZERO;
+        }
+        self.pending = Some((pending, now));
+        Some(request)
+    }
+
+    /// What would be sent, were it time to.
+    fn step(&self) -> Option<(Pending, Request)> {
+        let sent = BootTime::ZERO;
+        let nothing_to_close = self.session.is_none() && self.adopted.is_none();
+        match (self.wanted, &self.lease) {
+            (Wanted::Closed, _) if nothing_to_close => None,
+            (_, Known::Doubt) => Some((Pending::Read, Request::ReadNode(self.me.clone()))),
             // Closed first, opened by the next write: sessions begin and end
             // where all nodes look, leases that are born open nobody would see.
-            Known::Absent => (Pending::Create, self.write(None, 0, false)),
-            Known::Present(lease) => {
+            (Wanted::Open, Known::Absent) => Some((Pending::Create, self.write(None, 0, false))),
+            (Wanted::Undecided | Wanted::Closed, Known::Absent) => None,
+            (wanted, Known::Present(lease)) => {
                 let (expect, transitions) = (Some(lease.expect()), lease.session.transitions());
                 let mine = lease.open && self.session.as_ref() == Some(&lease.session);
                 let next = transitions.saturating_add(1);
-                match (mine, self.closing) {
-                    (true, false) => {
-                        (Pending::Renew { sent: now }, self.write(expect, transitions, true))
+                match (wanted, mine) {
+                    (Wanted::Open | Wanted::Undecided, true) => {
+                        Some((Pending::Renew { sent }, self.write(expect, transitions, true)))
                     }
-                    (true, true) => (Pending::Close, self.write(expect, next, false)),
-                    (false, false) => (Pending::Open { sent: now }, self.write(expect, next, true)),
-                    (false, true) => {
-                        self.closed = true;
-                        return None;
+                    (Wanted::Closed, true) => {
+                        Some((Pending::Close, self.write(expect, next, false)))
                     }
+                    (Wanted::Open, false) => {
+                        Some((Pending::Open { sent }, self.write(expect, next, true)))
+                    }
+                    (Wanted::Undecided | Wanted::Closed, false) => None,
                 }
             }
-        };
-        self.pending = Some((pending, now));
-        Some(request)
+        }
     }
 
     /// When `poll` must be called next, whatever else happens.
@@ -312,7 +350,7 @@ impl Heartbeat {
                 let given_up = *sent + self.timing.request_timeout();
                 if given_up > now { given_up } else { now + self.timing.renew_interval() }
             }
-            None if self.closed => now + self.timing.renew_interval(),
+            None if self.step().is_none() => now + IDLE,
             None => self.next_attempt,
         };
         // On trust, the deadline is pushed forward in steps of a quarter of itself; and

@@ -87,9 +87,17 @@ pub enum Claim {
     Released {
         /// The node that goes on answering until somebody has taken it.
         offered_by: Option<NodeName>,
+        /// The node that it is meant for, if not for whoever comes first. The others
+        /// leave it to the two for a while.
+        offered_to: Option<NodeName>,
     },
     /// Neither: somebody edited it by hand. Who held it before may still answer.
     Unclear,
+}
+
+impl Claim {
+    /// Given up for good, nobody answers.
+    pub const RELEASED: Self = Self::Released { offered_by: None, offered_to: None };
 }
 
 /// A request to the API server; every write is a compare-and-swap.

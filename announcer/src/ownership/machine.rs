@@ -5,6 +5,7 @@
 //! their answers, and calls again at [`Machine::next_deadline`]. What happens to
 //! one VIP is in `rules`.
 
+mod handover;
 mod rules;
 
 use std::{
@@ -17,11 +18,13 @@ use super::{
     heartbeat::{Heartbeat, OnApiLoss},
     lease::{Answer, Claim, NodeLease, Reply, Request, Seen, VipLease},
     peers::Peers,
+    placement,
     timing::Timing,
     vip::Slot,
 };
-pub use crate::intent::desired::{Intent, VipIntent};
+pub use crate::intent::desired::{Candidacy, Intent, VipIntent};
 use crate::{
+    intent::desired::InterfaceScope,
     types::{BootTime, NodeName, Vip},
     wire_state::{Adopted, WireEntry, WireState},
 };
@@ -65,6 +68,19 @@ pub struct Settings {
     pub on_api_loss: OnApiLoss,
     /// How long an offered VIP waits for a successor before it is dropped.
     pub handover_timeout: Duration,
+    /// Least time between two VIPs that are given to nodes where they belong
+    /// rather; `None`: VIPs stay where they are.
+    pub rebalance: Option<Duration>,
+}
+
+impl Settings {
+    /// How long to wait after so many setbacks with this VIP: half a renew interval,
+    /// doubled each time up to eight times that, less up to a half of it, so that
+    /// nodes and VIPs that failed together do not come back together.
+    fn pause(&self, vip: Vip, setbacks: u32) -> Duration {
+        let longest = self.timing.renew_interval() / 2 * 2_u32.pow(setbacks.min(3));
+        longest.mul_f64(1.0 - placement::jitter(vip, &self.me, setbacks) / 2.0)
+    }
 }
 
 /// The ownership state machine of one node.
@@ -81,6 +97,10 @@ pub struct Machine {
     blind_until: BootTime,
     adopted: BTreeMap<Vip, BootTime>,
     draining: bool,
+    /// VIPs held here that belong rather to another node.
+    misplaced: BTreeMap<Vip, NodeName>,
+    /// Not before then is the next of them offered.
+    next_move: BootTime,
     /// Slots to look at in the next poll; a change of sessions or intent marks all.
     dirty: BTreeSet<Vip>,
     timers: BTreeSet<(BootTime, Vip)>,
@@ -112,6 +132,8 @@ impl Machine {
             blind_until: BootTime::ZERO,
             adopted: answering,
             draining: false,
+            misplaced: BTreeMap::new(),
+            next_move: BootTime::ZERO,
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
         }
@@ -120,10 +142,7 @@ impl Machine {
     /// Takes in one input.
     pub fn input(&mut self, now: BootTime, input: Input) {
         match input {
-            Input::Intent(intent) => {
-                self.intent = Some(intent);
-                self.mark_all();
-            }
+            Input::Intent(intent) => self.intend(now, intent),
             Input::NodeLease(node, seen) => self.node_seen(now, &node, seen),
             Input::VipLease(vip, seen) => self.vip_seen(now, vip, seen),
             Input::NodesListed => {
@@ -141,7 +160,7 @@ impl Machine {
             }
             Input::NodeOpened(node, lease) => {
                 if self.peers.opened(now, &node, lease) {
-                    self.mark_all();
+                    self.peers_changed();
                 }
             }
             Input::Rival { vip, announcer } => {
@@ -173,9 +192,10 @@ impl Machine {
         for vip in std::mem::take(&mut self.dirty) {
             out.extend(self.look(now, vip));
         }
+        out.extend(self.rebalance(now));
         out.extend(self.peers.poll(now, self.heartbeat.valid(now), connected));
-        if self.draining && self.handed_over(now) {
-            self.heartbeat.close(now);
+        if let Some(wanted) = self.wants_session(now) {
+            self.heartbeat.want(now, wanted);
             out.extend(self.heartbeat.poll(now));
         }
         out
@@ -183,12 +203,13 @@ impl Machine {
 
     /// When `poll` must be called next, whatever else happens.
     pub fn next_deadline(&self, now: BootTime) -> BootTime {
+        // Who is not valid fences nobody, and gives nothing away unasked; its next
+        // renewal brings the next look.
+        let may_act = |t: &BootTime| self.heartbeat.valid(now) || *t > now;
         [
             Some(self.heartbeat.next_deadline(now)),
-            self.peers.next_deadline(self.heartbeat.connected_since()).filter(|t| {
-                // Who is not valid fences nobody; its next renewal brings the next look.
-                self.heartbeat.valid(now) || *t > now
-            }),
+            self.peers.next_deadline(self.heartbeat.connected_since()).filter(may_act),
+            self.next_move().filter(may_act),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -203,7 +224,11 @@ impl Machine {
         let intent = self.intent.as_ref()?;
         let session = self.heartbeat.session();
         let until = self.heartbeat.answer_until(now);
+        let unlinked = intent.candidacy == Candidacy::Unlinked;
         let entry = |vip: &Vip| {
+            if unlinked {
+                return WireEntry::Silent;
+            }
             let adopted = self.adopted.get(vip).copied();
             match (session, until) {
                 (Some(session), Some(until)) => {
@@ -224,9 +249,13 @@ impl Machine {
             }
         };
         let vips = intent.vips.keys().map(|vip| (*vip, entry(vip))).collect();
+        let restricted =
+            |(_, wanted): &(&Vip, &VipIntent)| wanted.interfaces != InterfaceScope::All;
+        let scopes = intent.vips.iter().filter(restricted);
+        let scopes = scopes.map(|(vip, wanted)| (*vip, wanted.interfaces.clone())).collect();
         // Killed before that comparison, we leave to the next what was left to us.
         let session = session.or(self.heartbeat.inherited()).cloned();
-        Some(WireState { vips, session })
+        Some(WireState { vips, scopes, session })
     }
 
     /// Whether a drain has come to its end.
@@ -234,8 +263,12 @@ impl Machine {
         self.draining && self.heartbeat.closed()
     }
 
-    /// The nodes whose renewals are to be watched by name.
+    /// The nodes whose renewals are to be watched by name. Who is in no session
+    /// fences nobody, and watches nobody.
     pub fn monitored(&self) -> BTreeSet<NodeName> {
+        if self.heartbeat.session().is_none() {
+            return BTreeSet::new();
+        }
         self.peers.monitored()
     }
 
@@ -248,7 +281,7 @@ impl Machine {
     pub fn held(&self) -> impl Iterator<Item = Vip> + '_ {
         self.slots
             .iter()
-            .filter(|(_, slot)| slot.offer_ends.is_none() && !slot.dropping && self.leased(slot))
+            .filter(|(_, slot)| !slot.given_away() && self.leased(slot))
             .map(|(vip, _)| *vip)
     }
 
@@ -276,17 +309,49 @@ impl Machine {
         } else {
             self.peers.observe(now, node, seen)
         };
-        if changed && me {
-            self.session_changed();
+        match (changed, me) {
+            (true, true) => {
+                self.session_changed();
+                self.mark_all();
+            }
+            (true, false) => self.peers_changed(),
+            (false, _) => {}
         }
-        if changed {
-            self.mark_all();
+    }
+
+    /// A session has begun or ended: offers that were in vain need not be now.
+    fn peers_changed(&mut self) {
+        self.slots.values_mut().for_each(Slot::hope);
+        self.mark_all();
+    }
+
+    /// Takes in a new intent, and marks what it says anew.
+    fn intend(&mut self, now: BootTime, new: Arc<Intent>) {
+        let Some(old) = self.intent.replace(new.clone()) else { return self.mark_all() };
+        if old.candidacy == Candidacy::Unlinked && new.candidacy != Candidacy::Unlinked {
+            self.heartbeat.distrust(now);
         }
+        let changed = |vip: &&Vip| old.vips.get(*vip) != new.vips.get(*vip);
+        for vip in old.vips.keys().chain(new.vips.keys()).filter(changed) {
+            self.slots.entry(*vip).and_modify(Slot::hope);
+            self.dirty.insert(*vip);
+        }
+    }
+
+    /// Whether this node is to be in a session; `None` while that is not known.
+    fn wants_session(&self, now: BootTime) -> Option<bool> {
+        let leaving = match &self.intent {
+            _ if self.draining => true,
+            Some(intent) if self.vips_listed => intent.candidacy != Candidacy::Candidate,
+            Some(_) | None => return None,
+        };
+        Some(!leaving || !self.handed_over(now))
     }
 
     /// What was promised under one session binds no other.
     fn session_changed(&mut self) {
         for slot in self.slots.values_mut() {
+            slot.offering = None;
             slot.offer_ends = None;
             slot.overlap_ends = None;
             slot.yielded = false;
@@ -306,7 +371,7 @@ impl Machine {
                 let me = node == self.settings.me;
                 if !me {
                     if self.peers.answered(now, &node, reply) {
-                        self.mark_all();
+                        self.peers_changed();
                     }
                     return;
                 }
@@ -324,33 +389,41 @@ impl Machine {
                     self.mark_all();
                 }
             }
-            (Request::ReadVip(vip) | Request::WriteVip { vip, .. }, Answer::Vip(reply)) => {
-                self.vip_answered(now, vip, reply);
+            (Request::ReadVip(vip), Answer::Vip(reply)) => {
+                self.vip_answered(now, vip, reply, false);
+            }
+            (Request::WriteVip { vip, .. }, Answer::Vip(reply)) => {
+                self.vip_answered(now, vip, reply, true);
             }
             // The driver pairs answers with requests by kind.
             _ => {}
         }
     }
 
-    fn vip_answered(&mut self, now: BootTime, vip: Vip, reply: Reply<VipLease>) {
-        let retry = self.settings.timing.renew_interval() / 2;
+    fn vip_answered(&mut self, now: BootTime, vip: Vip, reply: Reply<VipLease>, wrote: bool) {
         let slot = self.slots.entry(vip).or_default();
         slot.pending = false;
         self.dirty.insert(vip);
         match reply {
             Reply::Ok(lease) => {
                 slot.must_read = false;
+                if wrote {
+                    slot.setbacks = 0;
+                }
                 self.vip_seen(now, vip, Seen::Present(lease));
             }
             Reply::NotFound => {
                 slot.must_read = false;
                 self.vip_seen(now, vip, Seen::Absent(None));
             }
-            Reply::Conflict => slot.must_read = true,
-            Reply::Failed => {
-                // A write that may have been applied is looked at before the next.
+            // A write that may have been applied is looked at before the next. One
+            // conflict is how it goes when two want the same.
+            Reply::Conflict | Reply::Failed => {
                 slot.must_read = true;
-                slot.retry_at = now + retry;
+                if reply == Reply::Failed || slot.setbacks > 0 {
+                    slot.retry_at = now + self.settings.pause(vip, slot.setbacks);
+                }
+                slot.setbacks = slot.setbacks.saturating_add(1);
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod driver;
 pub mod heartbeat;
 pub mod lease;
 pub mod machine;
+pub mod pace;
 pub mod peers;
 pub mod placement;
 pub mod store;

@@ -36,6 +36,8 @@ pub const MONITORS: u32 = 3;
 struct Peer {
     known: Seen<NodeLease>,
     changed_at: BootTime,
+    /// Since when its session has been what it is.
+    session_since: BootTime,
     /// That it is open follows from its leaving the selection of those that are
     /// over; it may have been deleted instead.
     inferred: bool,
@@ -79,6 +81,17 @@ impl Peers {
         self.peers.iter().filter(|(_, p)| p.open().is_some()).map(|(n, _)| n)
     }
 
+    /// Whether this node's session is open, as far as seen.
+    pub fn is_live(&self, node: &NodeName) -> bool {
+        self.live_since(node).is_some()
+    }
+
+    /// Since when this node's session has been open; `None` if it is not.
+    pub fn live_since(&self, node: &NodeName) -> Option<BootTime> {
+        let peer = self.peers.get(node)?;
+        peer.open().map(|_| peer.session_since)
+    }
+
     /// The nodes whose renewals this one is to watch, as of the last poll.
     pub fn monitored(&self) -> BTreeSet<NodeName> {
         let close = self.ranks.iter().filter(|(_, (rank, _))| *rank < MONITORS);
@@ -116,6 +129,9 @@ impl Peers {
         peer.inferred = false;
         peer.known = seen;
         peer.changed_at = now;
+        if changed {
+            peer.session_since = now;
+        }
         self.stirred |= changed;
         changed
     }
@@ -311,6 +327,7 @@ impl Peer {
         Self {
             known,
             changed_at: now,
+            session_since: now,
             inferred: false,
             orphaned: false,
             pending: false,

@@ -3,7 +3,7 @@
 //! Every node computes the same order from names alone, nobody coordinates,
 //! and the loss of a node moves its VIPs only, spread over all others.
 
-use std::hash::Hasher;
+use std::{collections::BTreeSet, hash::Hasher};
 
 use siphasher::sip::SipHasher13;
 
@@ -21,12 +21,27 @@ fn weight(subject: &[u8], node: &NodeName) -> u64 {
 }
 
 /// How many of `candidates` come before `me` for this VIP: 0 acts at once.
+/// Preferred nodes come before all others.
 pub fn vip_rank<'a>(
     vip: Vip,
     me: &NodeName,
+    preferred: &BTreeSet<NodeName>,
     candidates: impl Iterator<Item = &'a NodeName>,
 ) -> usize {
-    rank(&vip.octets(), me, candidates)
+    let subject = vip.octets();
+    let key = |node| (preferred.contains(node), weight(&subject, node), node);
+    let mine = key(me);
+    candidates.filter(|&n| n != me && key(n) > mine).count()
+}
+
+/// The one of `candidates` that should hold this VIP when nothing is in flux.
+pub fn vip_first<'a>(
+    vip: Vip,
+    preferred: &BTreeSet<NodeName>,
+    candidates: impl Iterator<Item = &'a NodeName>,
+) -> Option<&'a NodeName> {
+    let subject = vip.octets();
+    candidates.max_by_key(|&n| (preferred.contains(n), weight(&subject, n), n))
 }
 
 /// How many of `observers` come before `me` in watching over `watched`.
@@ -35,12 +50,19 @@ pub fn monitor_rank<'a>(
     me: &NodeName,
     observers: impl Iterator<Item = &'a NodeName>,
 ) -> usize {
-    rank(watched.as_str().as_bytes(), me, observers)
+    let subject = watched.as_str().as_bytes();
+    let mine = (weight(subject, me), me);
+    observers.filter(|&n| n != me && (weight(subject, n), n) > mine).count()
 }
 
-fn rank<'a>(subject: &[u8], me: &NodeName, others: impl Iterator<Item = &'a NodeName>) -> usize {
-    let mine = (weight(subject, me), me);
-    others.filter(|&n| n != me && (weight(subject, n), n) > mine).count()
+/// A fraction in 0..1 that differs between nodes and VIPs, and from one attempt to
+/// the next: jitter without a random number, so that decisions can be replayed.
+pub fn jitter(vip: Vip, me: &NodeName, attempt: u32) -> f64 {
+    let mut subject = [0; 8];
+    let (address, count) = subject.split_at_mut(4);
+    address.copy_from_slice(&vip.octets());
+    count.copy_from_slice(&attempt.to_be_bytes());
+    f64::from((weight(&subject, me) >> 40) as u32) / f64::from(1 << 24)
 }
 
 #[cfg(test)]
@@ -53,9 +75,11 @@ mod tests {
     }
 
     fn first(vip: Vip, nodes: &[NodeName]) -> NodeName {
+        let none = BTreeSet::new();
         let firsts: Vec<_> =
-            nodes.iter().filter(|n| vip_rank(vip, n, nodes.iter()) == 0).cloned().collect();
+            nodes.iter().filter(|n| vip_rank(vip, n, &none, nodes.iter()) == 0).cloned().collect();
         assert_eq!(firsts.len(), 1, "exactly one node is first");
+        assert_eq!(vip_first(vip, &none, nodes.iter()), firsts.first());
         firsts[0].clone()
     }
 
@@ -63,9 +87,40 @@ mod tests {
     fn ranks_are_a_permutation() {
         let nodes = nodes(7);
         let vip = "192.0.2.1".parse().expect("a VIP");
-        let mut ranks: Vec<_> = nodes.iter().map(|n| vip_rank(vip, n, nodes.iter())).collect();
+        let none = BTreeSet::new();
+        let mut ranks: Vec<_> =
+            nodes.iter().map(|n| vip_rank(vip, n, &none, nodes.iter())).collect();
         ranks.sort_unstable();
         assert_eq!(ranks, (0..7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn preferred_nodes_come_first_in_their_own_order() {
+        let nodes = nodes(7);
+        for i in 1..100 {
+            let vip = format!("192.0.2.{i}").parse().expect("a VIP");
+            let preferred: BTreeSet<_> = nodes[2..4].iter().cloned().collect();
+            let chosen = vip_first(vip, &preferred, nodes.iter());
+            assert_eq!(chosen, vip_first(vip, &BTreeSet::new(), nodes[2..4].iter()), "{vip}");
+            for node in &nodes {
+                let rank = vip_rank(vip, node, &preferred, nodes.iter());
+                assert_eq!(rank < 2, preferred.contains(node), "{vip} {node}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_vips_spread_evenly_over_ten_nodes() {
+        let nodes = nodes(10);
+        for subnet in 0..20 {
+            let mut held = std::collections::BTreeMap::new();
+            for i in 0..1000 {
+                let vip = format!("10.{subnet}.{}.{}", i / 250, i % 250 + 1);
+                *held.entry(first(vip.parse().expect("a VIP"), &nodes)).or_insert(0) += 1;
+            }
+            let most = held.values().copied().max().unwrap_or(0);
+            assert!(most <= 130, "10.{subnet}: {most} VIPs on one of ten nodes");
+        }
     }
 
     #[test]

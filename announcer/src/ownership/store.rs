@@ -28,6 +28,8 @@ pub const SESSION_LABEL: &str = "l2announcer.io/session";
 pub const SESSION_ANNOTATION: &str = "l2announcer.io/session";
 /// Annotation on released VIP leases: who answers until somebody takes it.
 pub const OFFERED_BY_ANNOTATION: &str = "l2announcer.io/offered-by";
+/// Annotation on released VIP leases: whom it is offered to, if to one node.
+pub const OFFERED_TO_ANNOTATION: &str = "l2announcer.io/offered-to";
 /// Annotation on node leases: the MAC addresses that the node announces with.
 pub const MACS_ANNOTATION: &str = "l2announcer.io/macs";
 
@@ -130,9 +132,13 @@ fn claim(lease: &Lease) -> Claim {
     let holder = lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref()).unwrap_or("");
     let session = value(annotations, SESSION_ANNOTATION);
     match (holder, session) {
-        ("", None) => Claim::Released {
-            offered_by: value(annotations, OFFERED_BY_ANNOTATION).and_then(|n| n.parse().ok()),
-        },
+        ("", None) => {
+            let node = |key| value(annotations, key).and_then(|n| n.parse().ok());
+            let offered_by = node(OFFERED_BY_ANNOTATION);
+            // Without an offer there is nobody who would see to it.
+            let offered_to = offered_by.as_ref().and_then(|_| node(OFFERED_TO_ANNOTATION));
+            Claim::Released { offered_by, offered_to }
+        }
         (holder, Some(session)) => match (holder.parse(), session.parse()) {
             (Ok(node), Ok(session)) => Claim::Held { node, session },
             _ => Claim::Unclear,
@@ -267,11 +273,19 @@ impl Store {
                         add(&mut metadata.annotations, SESSION_ANNOTATION, session.to_string());
                         Some(node.to_string())
                     }
-                    Claim::Released { offered_by: Some(node) } => {
-                        add(&mut metadata.annotations, OFFERED_BY_ANNOTATION, node.to_string());
+                    Claim::Released { offered_by, offered_to } => {
+                        let offer = [
+                            (OFFERED_BY_ANNOTATION, offered_by),
+                            (OFFERED_TO_ANNOTATION, offered_to),
+                        ];
+                        for (key, node) in offer {
+                            if let Some(node) = node {
+                                add(&mut metadata.annotations, key, node.to_string());
+                            }
+                        }
                         None
                     }
-                    Claim::Released { offered_by: None } | Claim::Unclear => None,
+                    Claim::Unclear => None,
                 };
                 let acquire_time = holder_identity.as_ref().and_then(|_| now());
                 let spec = LeaseSpec { holder_identity, acquire_time, ..LeaseSpec::default() };

@@ -23,8 +23,10 @@ pub enum Standing {
     Other(NodeName),
     /// Free to be taken by anyone eligible but `offered_by`.
     Free {
-        /// The node that gives it up.
+        /// The node that gives it up, and answers until somebody has taken it.
         offered_by: Option<NodeName>,
+        /// The node that it is meant for, if for one.
+        offered_to: Option<NodeName>,
     },
     /// Free at a known time, if nothing changes until then.
     FreeAt(BootTime),
@@ -48,12 +50,20 @@ pub struct Slot {
     pub pending: bool,
     /// After a failure: not before.
     pub retry_at: BootTime,
+    /// Failures and conflicts since the last write that succeeded.
+    pub setbacks: u32,
     /// A read is due (a conflict, a doubt).
     pub must_read: bool,
     /// Given up for good: no answering while the release is on its way.
     pub dropping: bool,
+    /// An offer is on its way; once the lease says so, it stands this long.
+    pub offering: Option<Duration>,
     /// Offered to others: answering goes on until then at most.
     pub offer_ends: Option<BootTime>,
+    /// Offers that nobody took, one after the other.
+    pub vain_offers: u32,
+    /// After such an offer: no other before.
+    pub offer_after: BootTime,
     /// The successor holds it: answering goes on until then at most.
     pub overlap_ends: Option<BootTime>,
     /// A rival announced it while this node answered on trust.
@@ -100,16 +110,25 @@ impl Slot {
         }
         match &seen {
             Seen::Present(VipLease { claim: Claim::Held { node, session }, version, .. }) => {
-                let successor = node != me
-                    && self.offer_ends.take().is_some_and(|ends| now < ends)
-                    && self.overlap_ends.is_none();
+                let offered = self.offer_ends.take().is_some_and(|ends| now < ends);
+                // Taken so quickly that the offer itself was not seen.
+                let offering = node != me && self.offering.take().is_some();
+                let successor = node != me && (offered || offering) && self.overlap_ends.is_none();
+                if node != me {
+                    self.hope();
+                }
                 if successor {
                     self.overlap_ends = Some(now + HANDOVER_OVERLAP);
                 }
                 self.holder = Some((node.clone(), session.clone(), *version));
                 self.missing_since = None;
             }
-            Seen::Present(VipLease { claim: Claim::Released { .. }, .. }) => {
+            Seen::Present(VipLease { claim: Claim::Released { offered_by, .. }, .. }) => {
+                if offered_by.as_ref() == Some(me)
+                    && let Some(stands) = self.offering.take()
+                {
+                    self.offer_ends = Some(now + stands);
+                }
                 self.holder = None;
                 self.missing_since = None;
                 self.dropping = false;
@@ -124,6 +143,17 @@ impl Slot {
         true
     }
 
+    /// Whether this node has decided to give it up, and not yet decided otherwise.
+    pub const fn given_away(&self) -> bool {
+        self.offering.is_some() || self.offer_ends.is_some() || self.dropping
+    }
+
+    /// Circumstances have changed: an offer may be taken that was not before.
+    pub const fn hope(&mut self) {
+        self.vain_offers = 0;
+        self.offer_after = BootTime::ZERO;
+    }
+
     /// Whether this node answers for the VIP now, its session being `session`
     /// (the data plane bounds it by the session's validity besides).
     pub fn answering(&self, now: BootTime, me: &NodeName, session: &Session) -> bool {
@@ -133,7 +163,7 @@ impl Slot {
         let mine = self.holder.as_ref().is_some_and(|(n, s, _)| n == me && s == session);
         match self.claim() {
             Some(Claim::Held { .. }) => mine || self.overlap_ends.is_some_and(|ends| now < ends),
-            Some(Claim::Released { offered_by }) => {
+            Some(Claim::Released { offered_by, .. }) => {
                 offered_by.as_ref() == Some(me) && self.offer_ends.is_some_and(|ends| now < ends)
             }
             // Deleted or edited by hand: still ours, and about to be written anew.
@@ -148,8 +178,10 @@ impl Slot {
         if !announcer {
             return;
         }
+        // The answer to our release is late, and somebody has seen the release.
+        self.dropping |= self.offering.take().is_some();
         self.overlap_ends = None;
-        if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by) }) if by == me) {
+        if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by), .. }) if by == me) {
             self.offer_ends = None;
         }
     }

@@ -45,8 +45,9 @@ impl Port {
 
     /// Makes the maps say `state`; false if not everything could be written.
     pub(super) fn write(&mut self, state: &WireState) -> bool {
+        let state = state.on(self.interface.name());
         let before = self.interface.answering(BootTime::now());
-        let Written { failures, unplaced } = self.interface.write(state);
+        let Written { failures, unplaced } = self.interface.write(&state);
         let now = BootTime::now();
         let mut after = self.interface.answering(now);
         // What could not be withdrawn is answered still, but not announced.

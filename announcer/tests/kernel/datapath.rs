@@ -27,7 +27,11 @@ fn for_a_minute() -> WireEntry {
 }
 
 fn state(vips: &[(Vip, WireEntry)]) -> WireState {
-    WireState { vips: vips.iter().copied().collect(), session: Some(Session::new("uid", 7)) }
+    WireState {
+        vips: vips.iter().copied().collect(),
+        session: Some(Session::new("uid", 7)),
+        ..WireState::default()
+    }
 }
 
 #[track_caller]

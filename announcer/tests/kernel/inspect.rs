@@ -24,6 +24,7 @@ fn a_running_data_plane_is_seen_and_not_disturbed() {
         let written = interface.write(&WireState {
             vips: [(vip(10), held), (vip(11), WireEntry::Silent)].into(),
             session: Some(Session::new("uid", 7)),
+            ..WireState::default()
         });
         assert!(written.failures.is_empty() && written.unplaced.is_empty(), "{written:?}");
         for _ in 0..2 {

@@ -42,7 +42,7 @@ impl Running {
     }
 
     async fn follow(&mut self, vips: &[(Vip, WireEntry)]) {
-        let state = WireState { vips: vips.iter().copied().collect(), session: None };
+        let state = WireState { vips: vips.iter().copied().collect(), ..WireState::default() };
         let before = self.status.borrow().states_followed;
         self.states.send_replace(Some(Arc::new(state)));
         let followed = self.status.wait_for(|status| status.states_followed > before);

@@ -264,6 +264,7 @@ impl World {
             timing: self.timing,
             on_api_loss: self.weather.on_loss,
             handover_timeout: Duration::from_secs(5),
+            rebalance: self.weather.drains.then_some(Duration::from_millis(100)),
         };
         let mut machine = Machine::new(settings, adopted);
         machine.input(now, Input::Intent(intent));
@@ -275,7 +276,8 @@ impl World {
     pub(crate) fn intent(&self) -> Intent {
         let eligible: Arc<BTreeSet<_>> =
             Arc::new(self.nodes.iter().map(|n| n.name.clone()).collect());
-        Intent { vips: self.vips.iter().map(|v| (*v, VipIntent::on(eligible.clone()))).collect() }
+        let vips = self.vips.iter().map(|v| (*v, VipIntent::on(eligible.clone()))).collect();
+        Intent { vips, ..Intent::default() }
     }
 
     fn relist(&mut self, i: usize) {
@@ -352,7 +354,7 @@ impl World {
         let node = &mut self.nodes[i];
         let Some(machine) = &mut node.machine else { return };
         let requests = machine.poll(now);
-        if let Some(WireState { vips, session }) = machine.wire(now) {
+        if let Some(WireState { vips, session, .. }) = machine.wire(now) {
             let answered = vips.iter().filter_map(|(vip, entry)| match entry {
                 WireEntry::Answer { until } => Some((*vip, *until)),
                 WireEntry::Silent => None,

@@ -20,7 +20,7 @@ fn answer(seconds: u64) -> WireEntry {
 fn state(vips: &[(u8, WireEntry)]) -> WireState {
     WireState {
         vips: vips.iter().map(|&(last, entry)| (vip(last), entry)).collect(),
-        session: None,
+        ..WireState::default()
     }
 }
 
@@ -138,7 +138,7 @@ fn states() -> impl Strategy<Value = WireState> {
     let entry = prop_oneof![Just(WireEntry::Silent), (0_u64..6).prop_map(answer),];
     let vips = prop::collection::btree_map((0_u8..24).prop_map(|n| vip(1 + 9 * n)), entry, 0..20);
     let session = prop::option::of((0_u32..3).prop_map(|n| Session::new("uid", n)));
-    (vips, session).prop_map(|(vips, session)| WireState { vips, session })
+    (vips, session).prop_map(|(vips, session)| WireState { vips, session, ..WireState::default() })
 }
 
 /// Applies `ops` but those that fail.

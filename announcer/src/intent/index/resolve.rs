@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     super::{
-        desired::{InterfaceScope, VipIntent},
+        desired::{Candidacy, InterfaceScope, VipIntent},
         eligibility::{LinkState, LinkTrouble, NotAnnounced},
     },
     Index, Intent, NAME_PSEUDO_LABEL, NAMESPACE_PSEUDO_LABEL, Notice, ObjectKey, RuleId,
     ServiceFacts,
     endpoints::Locality,
+    policies::Placed,
 };
 use crate::types::{NodeName, Vip, VipError};
 
@@ -92,6 +93,10 @@ impl Index {
         }
         for service in std::mem::take(&mut self.dirty.services) {
             self.evaluate(&service);
+        }
+        let candidacy = self.candidacy();
+        if self.intent.candidacy != candidacy {
+            Arc::make_mut(&mut self.intent).candidacy = candidacy;
         }
         let mut changes = Vec::new();
         for vip in std::mem::take(&mut self.dirty.vips) {
@@ -300,6 +305,19 @@ impl Index {
         };
         self.shares.insert(ids.clone(), share.clone());
         share
+    }
+
+    /// Whether any rule could place a VIP here, be there Services for it or not.
+    fn candidacy(&self) -> Candidacy {
+        let fit = |state: &LinkState| *state == LinkState::Fit;
+        if self.links.as_ref().is_some_and(|links| !links.values().any(fit)) {
+            return Candidacy::Unlinked;
+        }
+        let placed = |(_, placed): (_, &Placed)| {
+            let interfaces = &placed.rule.interfaces;
+            placed.nodes.contains(&self.me) && self.link_trouble(interfaces).is_none()
+        };
+        if self.policies.rules().any(placed) { Candidacy::Candidate } else { Candidacy::Unselected }
     }
 
     /// What speaks against this node: one fit interface of those meant is enough.

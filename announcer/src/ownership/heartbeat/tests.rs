@@ -18,7 +18,9 @@ fn lease(version: u64, transitions: u32, open: bool) -> NodeLease {
 
 fn heartbeat(on_loss: OnApiLoss) -> Heartbeat {
     let timing = Timing::new(ms(3000), ms(1000)).expect("the default timing");
-    Heartbeat::new("node-1".parse().expect("a node name"), timing, on_loss, None)
+    let mut h = Heartbeat::new("node-1".parse().expect("a node name"), timing, on_loss, None);
+    h.want(at(0), true);
+    h
 }
 
 /// In session uid/1, its last renewal (version 2) sent at 0 and answered at 10.
@@ -157,18 +159,56 @@ fn a_predecessors_session_is_taken_up_only_if_it_is_still_open() {
         assert!(h.answered(at(5), Reply::Ok(found)));
         assert_eq!(h.answer_until(at(5)), taken_up.then_some(at(900)), "and no longer than before");
         assert!(!h.valid(at(5)), "entitled to nothing before its own first renewal");
-        let next = if taken_up { 4 } else { 6 };
-        assert!(matches!(
-            h.poll(at(5)),
-            Some(Request::WriteNode { transitions, .. }) if transitions == next
-        ));
+        let renewed = |request| matches!(request, Some(Request::WriteNode { transitions: 4, .. }));
+        assert_eq!(renewed(h.poll(at(5))), taken_up, "before it is known whether it is to go on");
+        h.want(at(6), true);
+        let opened = |request| matches!(request, Some(Request::WriteNode { transitions: 6, .. }));
+        assert_eq!(opened(h.poll(at(6))), !taken_up);
     }
+}
+
+#[test]
+fn a_closed_session_entitles_to_nothing_from_the_sending_on_and_another_can_follow() {
+    let mut h = in_session(OnApiLoss::Hold);
+    h.want(at(100), false);
+    assert!(matches!(h.poll(at(100)), Some(Request::WriteNode { open: false, .. })));
+    assert!(!h.valid(at(100)) && !h.closed());
+    h.want(at(101), true);
+    assert!(!h.valid(at(101)), "the write that closes it is on its way");
+    assert!(h.answered(at(110), Reply::Ok(lease(3, 2, false))));
+    assert!(matches!(h.poll(at(110)), Some(Request::WriteNode { transitions: 3, open: true, .. })));
+    assert!(h.answered(at(120), Reply::Ok(lease(4, 3, true))));
+    assert!(h.valid(at(120)));
+}
+
+#[test]
+fn who_is_not_wanted_sends_nothing_at_all() {
+    let mut h = in_session(OnApiLoss::Hold);
+    h.want(at(100), false);
+    h.poll(at(100));
+    h.answered(at(110), Reply::Ok(lease(3, 2, false)));
+    let next = h.next_deadline(at(110));
+    assert!(next > at(1_000_000), "no wake-ups either");
+    assert_eq!(h.poll(next), None);
+}
+
+#[test]
+fn trust_ends_with_the_link_until_a_later_renewal_succeeds() {
+    let mut h = in_session(OnApiLoss::Hold);
+    outage(&mut h, at(1000), at(10_000));
+    assert!(h.answer_until(at(10_000)) > Some(at(10_000)), "on trust");
+    h.distrust(at(10_000));
+    assert!(h.answer_until(at(10_000)) < Some(at(10_000)));
+    let again = h.next_deadline(at(10_000));
+    assert!(sends_renewal(&mut h, again));
+    h.answered(again + ms(5), Reply::Ok(lease(3, 1, true)));
+    assert_eq!(h.answer_until(again + ms(5)), Some(again + ms(2400)));
 }
 
 #[test]
 fn an_orderly_end_closes_the_session() {
     let mut h = in_session(OnApiLoss::Hold);
-    h.close(at(100));
+    h.want(at(100), false);
     let request = h.poll(at(100));
     assert!(matches!(request, Some(Request::WriteNode { transitions: 2, open: false, .. })));
     h.answered(at(110), Reply::Ok(lease(3, 2, false)));

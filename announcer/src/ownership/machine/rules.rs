@@ -1,6 +1,6 @@
 //! The rules for one VIP: whose it is, and what follows for this node. Pure.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{
     super::{
@@ -9,12 +9,12 @@ use super::{
         placement,
         vip::{Slot, Standing},
     },
-    Machine,
+    Machine, VipIntent,
 };
 use crate::types::{BootTime, NodeName, Session, Vip};
 
 /// What to send about a VIP, and when to look at it again.
-type Decision = (Option<Request>, Option<BootTime>);
+pub(super) type Decision = (Option<Request>, Option<BootTime>);
 
 impl Machine {
     /// Looks at one VIP and decides what to send about it.
@@ -41,6 +41,7 @@ impl Machine {
 
     /// The rules, for one VIP: what to send, and when to look again.
     fn decide(&mut self, now: BootTime, vip: Vip, slot: &mut Slot) -> Decision {
+        self.misplaced.remove(&vip);
         if slot.pending {
             return (None, None);
         }
@@ -50,19 +51,29 @@ impl Machine {
         if slot.must_read {
             return (Some(Request::ReadVip(vip)), None);
         }
-        let eligible =
-            self.intent.as_ref().and_then(|i| i.vips.get(&vip)).map(|v| v.eligible.clone());
+        let wanted = self.intent.as_ref().and_then(|i| i.vips.get(&vip)).cloned();
         let standing = self.standing(now, slot);
         if !matches!(standing, Standing::Free { .. }) {
             slot.free_since = None;
         }
-        match (standing, eligible) {
-            (Standing::Mine, eligible) => self.keep_or_give(now, vip, slot, eligible.as_deref()),
+        match (standing, wanted) {
+            (Standing::Mine, Some(wanted)) => self.keep_or_give(now, vip, slot, &wanted),
+            (Standing::Mine, None) => {
+                // No Service wants it any more: nothing to hand over.
+                slot.dropping = true;
+                (self.release(vip, slot, Claim::RELEASED), None)
+            }
             (Standing::MineToRestore, Some(_)) => (self.write_mine(vip, slot), None),
             (Standing::MineToRestore, None) => (None, None),
-            (Standing::Free { offered_by }, Some(eligible)) => {
+            (Standing::Free { offered_by, offered_to }, Some(wanted)) => {
                 let since = *slot.free_since.get_or_insert(now);
-                self.take(now, vip, slot, &eligible, offered_by.as_ref(), since)
+                if offered_by.as_ref() == Some(&self.settings.me)
+                    && let Some(ends) = slot.offer_ends
+                {
+                    return self.await_successor(now, vip, slot, offered_to.as_ref(), ends);
+                }
+                let offer = (offered_by.as_ref(), offered_to.as_ref());
+                self.take(now, vip, slot, &wanted, offer, since)
             }
             (Standing::FreeAt(at), Some(_)) => (None, Some(at)),
             (Standing::Stale(node, named_at), Some(_)) => {
@@ -75,10 +86,11 @@ impl Machine {
     }
 
     fn standing(&self, now: BootTime, slot: &Slot) -> Standing {
-        let free = Standing::Free { offered_by: None };
+        let free = Standing::Free { offered_by: None, offered_to: None };
         let (node, held_in, version) = match (&slot.holder, slot.claim()) {
-            (_, Some(Claim::Released { offered_by })) => {
-                return Standing::Free { offered_by: offered_by.clone() };
+            (_, Some(Claim::Released { offered_by, offered_to })) => {
+                let (offered_by, offered_to) = (offered_by.clone(), offered_to.clone());
+                return Standing::Free { offered_by, offered_to };
             }
             // Held by nobody that we know of: at once, unless somebody may have
             // taken it and lost its lease to a human hand before we came.
@@ -119,84 +131,52 @@ impl Machine {
         if now < at && self.peers.live().next().is_some() {
             Standing::FreeAt(at)
         } else {
-            Standing::Free { offered_by: None }
+            Standing::Free { offered_by: None, offered_to: None }
         }
     }
 
-    /// A VIP that is ours: keep it, or offer or release it.
-    fn keep_or_give(
-        &self,
-        now: BootTime,
-        vip: Vip,
-        slot: &mut Slot,
-        eligible: Option<&BTreeSet<NodeName>>,
-    ) -> Decision {
-        let Some(eligible) = eligible else {
-            // No Service wants it any more: nothing to hand over.
-            slot.dropping = true;
-            return (self.release(vip, slot, None), None);
-        };
-        slot.dropping = false;
-        let stay = !self.draining && eligible.contains(&self.settings.me);
-        if stay {
-            slot.offer_ends = None;
-            return (None, None);
-        }
-        let successor = self.peers.live().any(|n| eligible.contains(n));
-        if successor {
-            let ends = now + self.settings.handover_timeout;
-            slot.offer_ends = Some(ends);
-            (self.release(vip, slot, Some(self.settings.me.clone())), None)
-        } else if self.draining {
-            slot.dropping = true;
-            (self.release(vip, slot, None), None)
-        } else {
-            // An ineligible holder is better than none.
-            (None, None)
-        }
-    }
-
+    /// A VIP that nobody holds, or that its holder offers: take it when it is this
+    /// node's turn.
     fn take(
         &self,
         now: BootTime,
         vip: Vip,
-        slot: &mut Slot,
-        eligible: &BTreeSet<NodeName>,
-        offered_by: Option<&NodeName>,
+        slot: &Slot,
+        wanted: &VipIntent,
+        (offered_by, offered_to): (Option<&NodeName>, Option<&NodeName>),
         since: BootTime,
     ) -> Decision {
         let me = &self.settings.me;
-        if offered_by == Some(me)
-            && let Some(ends) = slot.offer_ends
-        {
-            // Answered until somebody takes it. When nobody does: the end, or,
-            // for a node that stays, back into its hands just before that.
-            let reclaim_at = ends - self.settings.timing.stagger();
-            return match (self.draining, now < reclaim_at) {
-                (true, _) => (None, (now < ends).then_some(ends)),
-                (false, true) => (None, Some(reclaim_at)),
-                (false, false) => (self.write_mine(vip, slot), None),
-            };
-        }
-        if self.draining || !self.heartbeat.valid(now) || !eligible.contains(me) {
+        if self.draining || !self.heartbeat.valid(now) || !wanted.eligible.contains(me) {
             return (None, None);
         }
-        let rivals = self.peers.live().filter(|n| eligible.contains(*n) && Some(*n) != offered_by);
-        let rank = placement::vip_rank(vip, me, rivals);
-        let head_start =
-            self.settings.timing.stagger() * u32::try_from(rank).unwrap_or(u32::MAX).min(100);
+        let live = self.peers.live().filter(|n| wanted.eligible.contains(*n));
+        let rivals = live.filter(|n| Some(*n) != offered_by);
+        let rank = placement::vip_rank(vip, me, &wanted.preferred, rivals);
+        let in_turn = |rank: usize| {
+            self.settings.timing.stagger() * u32::try_from(rank).unwrap_or(u32::MAX).min(100)
+        };
+        let head_start = match offered_to {
+            Some(to) if to == me => Duration::ZERO,
+            // Theirs to settle, as long as the one who offers it answers.
+            Some(_) if offered_by.is_some_and(|by| self.peers.is_live(by)) => {
+                self.settings.handover_timeout + in_turn(rank + 1)
+            }
+            _ => in_turn(rank),
+        };
         let at = since + head_start;
         if now < at { (None, Some(at)) } else { (self.write_mine(vip, slot), None) }
     }
 
-    fn write_mine(&self, vip: Vip, slot: &Slot) -> Option<Request> {
+    /// Writes that this node holds the VIP.
+    pub(super) fn write_mine(&self, vip: Vip, slot: &Slot) -> Option<Request> {
         let session: Session = self.heartbeat.session()?.clone();
         let claim = Claim::Held { node: self.settings.me.clone(), session };
         Some(Request::WriteVip { vip, expect: slot.expect(), claim })
     }
 
-    fn release(&self, vip: Vip, slot: &Slot, offered_by: Option<NodeName>) -> Option<Request> {
-        let claim = Claim::Released { offered_by };
+    /// Writes that nobody does.
+    pub(super) fn release(&self, vip: Vip, slot: &Slot, claim: Claim) -> Option<Request> {
         Some(Request::WriteVip { vip, expect: slot.expect(), claim })
     }
 }

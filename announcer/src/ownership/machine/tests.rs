@@ -1,29 +1,260 @@
 //! What the machine makes of its parts; the rules as a whole are simulated.
 
-use super::*;
-use crate::types::Session;
+use super::{
+    super::{
+        lease::{Expect, Version},
+        peers::MONITORS,
+    },
+    *,
+};
+use crate::{intent::desired::InterfaceScope, types::Session};
+
+mod handover;
+
+const ME: &str = "node-1";
+
+fn node(name: &str) -> NodeName {
+    name.parse().expect("a node name")
+}
+
+fn vip(last: u8) -> Vip {
+    format!("192.0.2.{last}").parse().expect("a VIP")
+}
+
+fn nodes(names: &[&str]) -> Arc<BTreeSet<NodeName>> {
+    Arc::new(names.iter().map(|name| node(name)).collect())
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn settings() -> Settings {
+    Settings {
+        me: node(ME),
+        timing: Timing::new(seconds(3), seconds(1)).expect("the default timing"),
+        on_api_loss: OnApiLoss::Hold,
+        handover_timeout: seconds(5),
+        rebalance: Some(Duration::from_millis(100)),
+    }
+}
+
+const START: BootTime = BootTime::from_nanos(1_000_000_000_000);
+
+/// A machine with an API server that knows only what it is told.
+struct Bench {
+    machine: Machine,
+    now: BootTime,
+    version: u64,
+    /// The other nodes in session, which renew every second.
+    others: BTreeMap<String, u32>,
+    renewed: BootTime,
+}
+
+impl Bench {
+    /// In session node-1/1, with the intent, and with other nodes live since long ago.
+    fn new(settings: Settings, intent: Intent, others: &[&str]) -> Self {
+        let mut bench = Self {
+            machine: Machine::new(settings, None),
+            now: START,
+            version: 0,
+            others: BTreeMap::new(),
+            renewed: START,
+        };
+        bench.input(Input::Intent(Arc::new(intent)));
+        for other in others {
+            bench.session(other, 1, true);
+        }
+        bench.input(Input::NodesListed);
+        bench.input(Input::VipsListed);
+        bench
+    }
+
+    fn input(&mut self, input: Input) {
+        self.machine.input(self.now, input);
+    }
+
+    fn next_version(&mut self) -> Version {
+        self.version += 1;
+        Version(self.version)
+    }
+
+    /// A node's lease as a watch shows it.
+    fn session(&mut self, name: &str, transitions: u32, open: bool) {
+        self.others.retain(|other, _| other != name);
+        if open {
+            self.others.insert(name.to_owned(), transitions);
+        }
+        let (version, session) = (self.next_version(), Session::new(name, transitions));
+        let lease = NodeLease { version, session, open };
+        self.input(Input::NodeLease(node(name), Seen::Present(lease)));
+    }
+
+    /// A VIP lease as a watch shows it.
+    fn claimed(&mut self, vip: Vip, claim: Claim) {
+        let lease = VipLease { version: self.next_version(), uid: vip.to_string(), claim };
+        self.input(Input::VipLease(vip, Seen::Present(lease)));
+    }
+
+    fn held_by(&mut self, vip: Vip, name: &str) {
+        let claim = Claim::Held { node: node(name), session: Session::new(name, 1) };
+        self.claimed(vip, claim);
+    }
+
+    /// Time passes. Whatever is sent about node leases meanwhile is granted at once;
+    /// what is sent about VIPs is returned, and not answered.
+    fn pass(&mut self, time: Duration) -> Vec<(Vip, Claim)> {
+        let end = self.now + time;
+        let mut sent = Vec::new();
+        loop {
+            for request in self.machine.poll(self.now) {
+                match request {
+                    Request::WriteVip { vip, claim, .. } => sent.push((vip, claim)),
+                    Request::WriteNode { ref node, transitions, open, .. } => {
+                        let session = Session::new(node.as_str(), transitions);
+                        let lease = NodeLease { version: self.next_version(), session, open };
+                        self.answer(request, Answer::Node(Reply::Ok(lease)));
+                    }
+                    Request::ReadNode(_) => self.answer(request, Answer::Node(Reply::NotFound)),
+                    Request::ReadVip(_) => self.answer(request, Answer::Vip(Reply::NotFound)),
+                }
+            }
+            let renewal = self.renewed + seconds(1);
+            let next = self.machine.next_deadline(self.now).min(renewal);
+            if next > end {
+                self.now = end;
+                return sent;
+            }
+            self.now = next;
+            if next == renewal {
+                self.renewed = next;
+                for (name, transitions) in self.others.clone() {
+                    self.session(&name, transitions, true);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, answer: Answer) {
+        self.input(Input::Answered(request, answer));
+    }
+
+    /// The write of this claim, as `pass` returned it, succeeds.
+    fn grant(&mut self, vip: Vip, claim: Claim) {
+        let version = self.next_version();
+        let lease = VipLease { version, uid: vip.to_string(), claim: claim.clone() };
+        let expect = Some(Expect { uid: vip.to_string(), version });
+        let request = Request::WriteVip { vip, expect, claim };
+        self.answer(request, Answer::Vip(Reply::Ok(lease)));
+    }
+
+    fn answers(&self, vip: Vip) -> bool {
+        let wire = self.machine.wire(self.now).expect("an intent");
+        matches!(wire.vips[&vip], WireEntry::Answer { until } if self.now < until)
+    }
+}
+
+fn on(vips: &[Vip], eligible: &Arc<BTreeSet<NodeName>>) -> Intent {
+    let wanted = |vip: &Vip| (*vip, VipIntent::on(eligible.clone()));
+    Intent { vips: vips.iter().map(wanted).collect(), candidacy: Candidacy::Candidate }
+}
 
 #[test]
 fn who_is_killed_before_comparing_leaves_to_the_next_what_was_left_to_him() {
-    let vip: Vip = "192.0.2.10".parse().expect("a VIP");
-    let me: NodeName = "node-1".parse().expect("a node name");
-    let second = Duration::from_secs(1);
-    let settings = Settings {
-        me: me.clone(),
-        timing: Timing::new(second * 3, second).expect("the default timing"),
-        on_api_loss: OnApiLoss::Hold,
-        handover_timeout: second * 5,
-    };
-    let now = BootTime::from_nanos(1_000_000_000_000);
     let session = Session::new("uid", 4);
-    let answering = BTreeMap::from([(vip, now + second)]);
+    let answering = BTreeMap::from([(vip(10), START + seconds(1))]);
     let adopted = Adopted { session: Some(session.clone()), answering };
-    let mut machine = Machine::new(settings, Some(adopted));
-    let intent =
-        Intent { vips: BTreeMap::from([(vip, VipIntent::on(Arc::new(BTreeSet::from([me]))))]) };
-    machine.input(now, Input::Intent(Arc::new(intent)));
-    machine.poll(now);
-    let wire = machine.wire(now).expect("there is an intent");
+    let mut machine = Machine::new(settings(), Some(adopted));
+    machine.input(START, Input::Intent(Arc::new(on(&[vip(10)], &nodes(&[ME])))));
+    machine.poll(START);
+    let wire = machine.wire(START).expect("there is an intent");
     assert_eq!(wire.session, Some(session));
-    assert_eq!(wire.vips[&vip], WireEntry::Answer { until: now + second });
+    assert_eq!(wire.vips[&vip(10)], WireEntry::Answer { until: START + seconds(1) });
+}
+
+#[test]
+fn a_node_that_no_rule_selects_opens_no_session_and_watches_nobody() {
+    let intent = Intent { candidacy: Candidacy::Unselected, ..on(&[], &nodes(&[])) };
+    let mut bench = Bench::new(settings(), intent, &["node-2", "node-3"]);
+    bench.pass(seconds(60));
+    assert_eq!(bench.machine.heartbeat().session(), None);
+    assert!(bench.machine.monitored().is_empty());
+    bench.input(Input::Intent(Arc::new(on(&[], &nodes(&[ME])))));
+    bench.pass(seconds(1));
+    assert!(bench.machine.heartbeat().session().is_some(), "when it is selected it takes part");
+    let watched = usize::try_from(MONITORS).expect("a few").min(2);
+    assert_eq!(bench.machine.monitored().len(), watched);
+}
+
+#[test]
+fn who_is_no_candidate_any_more_hands_over_before_its_session_ends() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    bench.input(Input::Intent(Arc::new(Intent {
+        candidacy: Candidacy::Unselected,
+        ..on(&[vip(10)], &nodes(&["node-2"]))
+    })));
+    let offers = bench.pass(Duration::ZERO);
+    let by_me = Claim::Released { offered_by: Some(node(ME)), offered_to: None };
+    assert_eq!(offers, [(vip(10), by_me.clone())]);
+    assert!(bench.answers(vip(10)), "until the offer is written");
+    bench.grant(vip(10), by_me);
+    bench.pass(seconds(1));
+    assert!(bench.answers(vip(10)), "until somebody takes it");
+    assert!(bench.machine.heartbeat().session().is_some());
+    bench.held_by(vip(10), "node-2");
+    bench.pass(seconds(1));
+    assert!(!bench.answers(vip(10)));
+    assert_eq!(bench.machine.heartbeat().session(), None);
+    assert!(!bench.machine.finished(), "the daemon runs on");
+}
+
+#[test]
+fn without_a_link_nothing_is_answered_though_it_is_held() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    assert!(bench.answers(vip(10)));
+    let unlinked =
+        |candidacy| Arc::new(Intent { candidacy, ..on(&[vip(10)], &nodes(&["node-2"])) });
+    bench.input(Input::Intent(unlinked(Candidacy::Unlinked)));
+    assert!(!bench.answers(vip(10)));
+    assert_eq!(bench.pass(Duration::ZERO).len(), 1, "and it is offered");
+}
+
+#[test]
+fn the_interfaces_of_a_vip_go_with_it() {
+    let mut intent = on(&[vip(10), vip(11)], &nodes(&[ME]));
+    let only_eth1 = crate::intent::desired::InterfacePatterns::one("^eth1$").expect("valid");
+    let scope = InterfaceScope::Matching(Arc::new(only_eth1));
+    intent.vips.get_mut(&vip(11)).expect("it is there").interfaces = scope;
+    let mut bench = Bench::new(settings(), intent, &[]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    bench.held_by(vip(11), ME);
+    let wire = bench.machine.wire(bench.now).expect("an intent");
+    let answered = |interface: &str| {
+        let here = wire.on(interface);
+        let held = here.vips.iter().filter(|(_, entry)| **entry != WireEntry::Silent);
+        held.map(|(vip, _)| *vip).collect::<Vec<_>>()
+    };
+    assert_eq!(answered("eth0"), [vip(10)]);
+    assert_eq!(answered("eth1"), [vip(10), vip(11)]);
+}
+
+#[test]
+fn setbacks_make_patient_up_to_a_bound_and_apart() {
+    let settings = settings();
+    let half = settings.timing.renew_interval() / 2;
+    for setbacks in 0..20 {
+        let longest = half * 2_u32.pow(setbacks.min(3));
+        let pause = settings.pause(vip(10), setbacks);
+        assert!(longest / 2 <= pause && pause <= longest, "{setbacks}: {pause:?}");
+    }
+    let other = Settings { me: node("node-2"), ..settings.clone() };
+    assert_ne!(settings.pause(vip(10), 1), other.pause(vip(10), 1));
+    assert_ne!(settings.pause(vip(10), 1), settings.pause(vip(11), 1));
 }

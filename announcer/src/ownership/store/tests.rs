@@ -26,8 +26,9 @@ async fn claims_round_trip() {
     let node: NodeName = "node-1".parse().expect("a node name");
     for claim in [
         Claim::Held { node: node.clone(), session: Session::new("8d6f", 7) },
-        Claim::Released { offered_by: Some(node) },
-        Claim::Released { offered_by: None },
+        Claim::Released { offered_by: Some(node.clone()), offered_to: None },
+        Claim::Released { offered_by: Some(node), offered_to: "node-2".parse().ok() },
+        Claim::RELEASED,
     ] {
         let request = Request::WriteVip { vip, expect: None, claim: claim.clone() };
         let known = understand(&stored(&store, &request, 5));

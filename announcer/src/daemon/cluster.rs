@@ -1,0 +1,128 @@
+//! What a daemon with a cluster runs: the intent, the ownership of its VIPs, and
+//! what they need to know.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{Api, Client, Resource};
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::DaemonError;
+use crate::{
+    config::Cluster,
+    intent, links,
+    ownership::{
+        driver::{self, Channels},
+        machine::Settings,
+        store::Store,
+        timing::Timing,
+    },
+    types::{IfIndex, MacAddr, NodeName},
+    wire_state::{Adopted, ForeignClaim, WireState},
+};
+
+/// What the ownership task needs.
+pub(super) struct Ownership {
+    pub(super) cluster: Cluster,
+    pub(super) timing: Timing,
+    pub(super) macs: Vec<MacAddr>,
+    pub(super) adopted: Option<Adopted>,
+    /// The interfaces that are attached to, by name.
+    pub(super) interfaces: BTreeMap<IfIndex, String>,
+}
+
+impl Ownership {
+    pub(super) async fn run(
+        self,
+        client: Client,
+        wire: watch::Sender<Option<Arc<WireState>>>,
+        claims: mpsc::Receiver<ForeignClaim>,
+        drain: watch::Receiver<bool>,
+    ) {
+        let Self { cluster, timing, macs, adopted, interfaces } = self;
+        let (links_in, links) = watch::channel(None);
+        let following = links::follow(interfaces, links_in);
+        let (intent_in, intent) = watch::channel(None);
+        let watching = intent::watch::run(
+            client.clone(),
+            cluster.node.clone(),
+            cluster.selection,
+            links,
+            intent_in,
+        );
+        let owner = Arc::new(OnceLock::new());
+        let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
+        let store =
+            Store::new(client, &cluster.namespace, timing, cluster.node.clone(), macs, owner);
+        let settings = Settings {
+            me: cluster.node,
+            timing,
+            on_api_loss: cluster.on_api_loss,
+            handover_timeout: cluster.handover_timeout,
+            rebalance: cluster.rebalance,
+        };
+        let channels = Channels { intent, claims, wire, drain };
+        tokio::select! {
+            ((), (), _) = async { tokio::join!(watching, finding, following) } => {}
+            () = driver::run(settings, adopted, store, channels) => {}
+        }
+    }
+}
+
+/// Looks up this node's Node object, with which its lease is to be collected.
+/// Nothing waits for it: a later renewal names the owner.
+async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerReference>>) {
+    let nodes: Api<Node> = Api::all(client);
+    let mut told = false;
+    let mut pauses = crate::backoff::watch_backoff();
+    loop {
+        let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
+        match attempt.await {
+            Ok(Ok(object)) => {
+                if let Some(reference) = object.owner_ref(&()) {
+                    owner.get_or_init(|| reference);
+                }
+                return;
+            }
+            Ok(Err(kube::Error::Api(status))) if !std::mem::replace(&mut told, true) => {
+                warn!(
+                    %node, error = status.message,
+                    "cannot read this node's Node object; give --node-name if it has another name"
+                );
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
+    }
+}
+
+pub(super) async fn client(
+    kubeconfig: Option<&Path>,
+    timing: Timing,
+) -> Result<Client, DaemonError> {
+    let wrong = |e: &dyn std::fmt::Display| DaemonError::Credentials(e.to_string());
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file = kube::config::Kubeconfig::read_from(path)
+                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?;
+            kube::Config::from_custom_kubeconfig(file, &Default::default())
+                .await
+                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?
+        }
+        None => kube::Config::infer().await.map_err(|e| wrong(&e))?,
+    };
+    config.connect_timeout = Some(timing.request_timeout());
+    // A renewal that is sent again behind our back would be dated wrongly.
+    config.default_retry = false;
+    // Nothing else ends a list, or the start of a watch, on a connection whose
+    // other end has vanished. Watches are closed by the server after 60 s.
+    config.read_timeout = Some(Duration::from_secs(70));
+    config.reset_reader_on_write = true;
+    Client::try_from(config).map_err(|e| wrong(&e))
+}

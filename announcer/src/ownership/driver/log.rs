@@ -1,0 +1,114 @@
+//! What a person reads of the protocol.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::super::{
+    lease::{Answer, Claim, Reply, Request},
+    machine::Candidacy,
+};
+use crate::{
+    types::{BootTime, Session},
+    wire_state::{WireEntry, WireState},
+};
+
+/// Sessions, takeovers, fences, and the API server's
+/// silence once, not at every attempt.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    session: Option<Session>,
+    silent_since: Option<BootTime>,
+    candidacy: Candidacy,
+}
+
+impl Log {
+    pub(super) fn session(&mut self, session: Option<&Session>, ending: bool) {
+        if self.session.as_ref() == session {
+            return;
+        }
+        match session {
+            Some(session) => info!(%session, "session open"),
+            None if ending => info!("session closed"),
+            None => warn!("session over: answering for nothing until a new one is open"),
+        }
+        self.session = session.cloned();
+    }
+
+    pub(super) fn candidacy(&mut self, candidacy: Candidacy) {
+        if candidacy == std::mem::replace(&mut self.candidacy, candidacy) {
+            return;
+        }
+        match candidacy {
+            Candidacy::Candidate => info!("this node is a candidate for VIPs"),
+            Candidacy::Unselected => info!(
+                "this node is no candidate for any VIP (not ready, excluded, or selected by no \
+                 rule for interfaces that it has): it gives up its VIPs and its session"
+            ),
+            Candidacy::Unlinked => warn!(
+                "none of this node's interfaces works: it answers nothing, and gives up its \
+                 VIPs and its session"
+            ),
+        }
+    }
+
+    pub(super) fn request(&mut self, request: &Request, answer: &Answer, error: Option<&str>) {
+        let now = BootTime::now();
+        let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
+        if failed {
+            let error = error.unwrap_or("no answer in time");
+            if self.silent_since.is_none() {
+                self.silent_since = Some(now);
+                warn!(error, ?request, "a request to the API server failed; trying again");
+            } else {
+                debug!(error, ?request, "still no answer from the API server");
+            }
+            return;
+        }
+        if let Some(since) = self.silent_since.take() {
+            let gap = now.since(since);
+            info!(after = ?rounded(gap), "requests to the API server succeed again");
+        }
+        match (request, answer) {
+            (Request::WriteNode { node, open: false, .. }, Answer::Node(Reply::Ok(_))) => {
+                info!(%node, "session ended by fence or hand-over");
+            }
+            (Request::WriteVip { vip, claim, .. }, Answer::Vip(Reply::Ok(_))) => match claim {
+                Claim::Held { .. } => info!(%vip, "taken"),
+                Claim::Released { offered_to: Some(to), .. } => {
+                    info!(%vip, %to, "offered to the node where it belongs");
+                }
+                Claim::Released { offered_by: Some(_), .. } => {
+                    info!(%vip, "offered to other nodes");
+                }
+                Claim::Released { offered_by: None, .. } | Claim::Unclear => {
+                    info!(%vip, "released");
+                }
+            },
+            (_, answer) => debug!(?request, ?answer, "answer"),
+        }
+    }
+
+    pub(super) fn wire(&self, old: Option<&WireState>, new: Option<&WireState>) {
+        let Some(new) = new else { return };
+        let answers = |state: Option<&WireState>, vip| {
+            matches!(state.and_then(|s| s.vips.get(vip)), Some(WireEntry::Answer { .. }))
+        };
+        for vip in new.vips.keys() {
+            match (answers(old, vip), answers(Some(new), vip)) {
+                (false, true) => info!(%vip, "answering"),
+                (true, false) => info!(%vip, "silent"),
+                _ => {}
+            }
+        }
+        for vip in old.into_iter().flat_map(|o| o.vips.keys()) {
+            if !new.vips.contains_key(vip) {
+                info!(%vip, "no longer announced by any Service");
+            }
+        }
+    }
+}
+
+fn rounded(d: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
