@@ -159,11 +159,24 @@ impl Cluster {
     /// # Errors
     /// It runs already, or did not open a session; the error carries its log.
     pub fn start(&mut self, n: usize) -> Result<&Daemon> {
+        self.start_until(n, "session open")
+    }
+
+    /// Starts node `n`'s announcer, and waits until it has found out that it is no
+    /// candidate for any VIP: then it opens no session.
+    ///
+    /// # Errors
+    /// It runs already, or thinks otherwise; the error carries its log.
+    pub fn start_idle(&mut self, n: usize) -> Result<&Daemon> {
+        self.start_until(n, "no candidate for any VIP")
+    }
+
+    fn start_until(&mut self, n: usize, line: &str) -> Result<&Daemon> {
         if self.daemons.contains_key(&n) {
             bail!("the announcer of {} runs already", self.lab.node(n).name);
         }
         let daemon = self.announcer(n)?.start(&self.lab.node(n).ns)?;
-        daemon.wait_for_log("session open", SOON)?;
+        daemon.wait_for_log(line, SOON)?;
         Ok(self.daemons.entry(n).or_insert(daemon))
     }
 

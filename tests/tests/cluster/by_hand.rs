@@ -4,7 +4,7 @@ use announcer_tests::cluster::{Cluster, SOON};
 use serde_json::{Value, json};
 
 use crate::{
-    QUICK, VIP, held_by_node_1, leases,
+    QUICK, VIP, held_by_node_1, leases, quick,
     wire::{interrupted, steady},
 };
 
@@ -17,7 +17,7 @@ const AT_ONCE: std::time::Duration = QUICK.lease;
 
 #[test]
 fn a_vip_lease_deleted_or_spoiled_by_hand_is_written_anew() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();
     let before = cluster.vip_lease(VIP).unwrap();
@@ -89,7 +89,7 @@ fn all_leases_deleted_at_once_are_made_anew() {
 /// Three nodes, one of them holding; something is done by hand; at once the VIP is answered
 /// again by who holds it then, never by two.
 fn after(edit: impl FnOnce(&Cluster)) -> Cluster {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();
     edit(&cluster);
@@ -103,7 +103,7 @@ fn after(edit: impl FnOnce(&Cluster)) -> Cluster {
 
 #[test]
 fn a_follower_whose_node_lease_is_deleted_disturbs_nobody() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();
     let held = cluster.vip_lease(VIP);
@@ -120,7 +120,7 @@ fn a_follower_whose_node_lease_is_deleted_disturbs_nobody() {
 #[test]
 fn the_vips_of_a_node_that_was_renamed_move_on() {
     for collected in [false, true] {
-        let mut cluster = Cluster::new(3, QUICK).unwrap();
+        let mut cluster = quick(3);
         let probe = held_by_node_1(&mut cluster);
         cluster.wait_lease_duration().unwrap();
         cluster.kill(1).unwrap();
@@ -142,7 +142,7 @@ fn the_vips_of_a_node_that_was_renamed_move_on() {
 
 #[test]
 fn leases_of_a_stranger_are_nobodys_business() {
-    let mut cluster = Cluster::new(2, QUICK).unwrap();
+    let mut cluster = quick(2);
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_renewals(1).unwrap();
     let before = leases(&cluster);

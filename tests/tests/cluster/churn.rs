@@ -15,13 +15,13 @@ use announcer_tests::{
 use serde_json::json;
 
 use crate::{
-    QUICK, QUIET, VIP, held_by_node_1, millis,
+    QUIET, VIP, held_by_node_1, millis, quick,
     wire::{handed_over, steady},
 };
 
 #[test]
 fn of_a_hundred_services_within_a_second_exactly_the_remaining_are_answered() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.start_all().unwrap();
     cluster.wait_lease_duration().unwrap();
     // Those of a lab that are free for VIPs.
@@ -91,7 +91,7 @@ fn exactly(cluster: &Cluster, vips: &[Ipv4Addr], wanted: &[Ipv4Addr]) {
 #[test]
 fn a_label_that_flaps_ends_as_it_is_left() {
     let (label, value) = ANNOUNCE;
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     let set = |on: bool| cluster.set_label("web", label, on.then_some(value)).unwrap();
     for flaps in [1, 2, 50] {
@@ -121,7 +121,7 @@ fn a_label_that_flaps_ends_as_it_is_left() {
 
 #[test]
 fn a_traffic_policy_that_flips_moves_the_vip_without_a_gap() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.set_endpoints("web", &[2, 3]).unwrap();
     let probe = held_by_node_1(&mut cluster);
     let set = |policy: &str| {

@@ -7,24 +7,23 @@ use std::{
 
 use announcer_apiserver::{Audited, LEASES, Match, Verb};
 use announcer_tests::{
-    cluster::{Cluster, NodeLease, SOON, Timing},
+    cluster::{Cluster, NodeLease, SOON},
     lab::CLIENT_NIC,
     probe::Probe,
 };
 
-use crate::{QUICK, VIP, held_by_node_1, wire::steady};
+use crate::{VIP, held_by_node_1, quick, wire::steady};
 
 /// So many renewals of each node are counted.
 const RENEWALS: usize = 8;
 
 #[test]
 fn at_rest_there_is_one_renewal_per_node_and_interval_however_many_vips() {
-    let timing = QUICK;
-    let mut cluster = Cluster::new(3, timing).unwrap();
+    let mut cluster = quick(3);
     cluster.install_policies();
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();
-    at_rest(&cluster, timing);
+    at_rest(&cluster);
     for n in 1..=50 {
         let vip = Ipv4Addr::new(192, 0, 2, 10 + n);
         cluster.create_service(&format!("web-{n}"), vip).unwrap();
@@ -34,12 +33,12 @@ fn at_rest_there_is_one_renewal_per_node_and_interval_however_many_vips() {
         cluster.wait_for_holder(vip, SOON, |_| true).unwrap();
     }
     cluster.wait_lease_duration().unwrap();
-    at_rest(&cluster, timing);
+    at_rest(&cluster);
     steady(&probe.stop().unwrap(), cluster.lab().node(1).mac);
 }
 
 /// Each node writes its own lease, not more often than it should, and that is all.
-fn at_rest(cluster: &Cluster, timing: Timing) {
+fn at_rest(cluster: &Cluster) {
     let audit = cluster.server().audit();
     audit.clear();
     cluster.wait_renewals(u32::try_from(RENEWALS).unwrap()).unwrap();
@@ -53,7 +52,8 @@ fn at_rest(cluster: &Cluster, timing: Timing) {
     assert_eq!(of.len(), cluster.lab().nodes().len());
     for (client, at) in of {
         // Times at the server: the first may have been late on its way, no more.
-        let intervals = (at[at.len() - 1] - at[0]).as_nanos().div_ceil(timing.renew.as_nanos());
+        let intervals =
+            (at[at.len() - 1] - at[0]).as_nanos().div_ceil(cluster.timing().renew.as_nanos());
         let most = usize::try_from(intervals).unwrap() + 1;
         println!("{client}: {} renewals, and time for {most}", at.len());
         assert!((RENEWALS..=most + 1).contains(&at.len()), "{client}: {} of {most}", at.len());
@@ -70,7 +70,7 @@ fn is_renewal(entry: &Audited) -> bool {
 
 #[test]
 fn watches_have_bookmarks_and_resume_where_they_were() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.install_policies();
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();

@@ -9,7 +9,7 @@ use announcer_tests::{
 use serde_json::json;
 
 use crate::{
-    QUICK, QUIET, VIP, held_by_node_1,
+    QUICK, QUIET, STAY, VIP, held_by_node_1, quick,
     wire::{handed_over, steady},
 };
 
@@ -58,7 +58,8 @@ const CORDONED: Setting = (
 
 #[test]
 fn a_node_that_becomes_ineligible_hands_over_without_a_gap() {
-    let mut cluster = Cluster::with_args(2, QUICK, ["--exclude-cordoned"]).unwrap();
+    let mut cluster =
+        Cluster::with_args(2, QUICK, STAY.into_iter().chain(["--exclude-cordoned"])).unwrap();
     let probe = held_by_node_1(&mut cluster);
     let (mut holder, client) = (1, cluster.lab().client());
     neighbour::resolve(client, VIP, SOON).unwrap();
@@ -82,7 +83,7 @@ fn a_node_that_becomes_ineligible_hands_over_without_a_gap() {
 
 #[test]
 fn cordoned_nodes_stay_eligible_unless_a_flag_says_otherwise() {
-    let mut cluster = Cluster::new(2, QUICK).unwrap();
+    let mut cluster = quick(2);
     let probe = held_by_node_1(&mut cluster);
     let held = cluster.vip_lease(VIP);
     cluster.set_cordoned(1, true).unwrap();
@@ -94,12 +95,12 @@ fn cordoned_nodes_stay_eligible_unless_a_flag_says_otherwise() {
 /// A holder that may not be one is better than none.
 #[test]
 fn where_no_node_is_eligible_the_holder_goes_on() {
-    let mut cluster = Cluster::new(2, QUICK).unwrap();
+    let mut cluster = quick(2);
     let probe = held_by_node_1(&mut cluster);
     let held = cluster.vip_lease(VIP);
     let (_, set, unset) = NOT_READY;
     [2, 1].into_iter().for_each(|n| set(&cluster, n));
-    cluster.wait_lease_duration().unwrap();
+    cluster.wait_lease_duration_of(&[1]).unwrap();
     assert_eq!(cluster.vip_lease(VIP), held);
     // The last answers may be on their way.
     let calm = probe.snapshot();
@@ -113,7 +114,7 @@ fn where_no_node_is_eligible_the_holder_goes_on() {
 
 #[test]
 fn with_a_local_traffic_policy_the_vip_follows_the_endpoints() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.create_service("web", VIP).unwrap();
     cluster.set_endpoints("web", &[1]).unwrap();
     cluster.patch_service("web", json!({ "spec": { "externalTrafficPolicy": "Local" } })).unwrap();

@@ -15,7 +15,9 @@ mod economy;
 mod eligibility;
 mod handover;
 mod hang;
+mod links;
 mod partitions;
+mod placement;
 mod policies;
 mod services;
 mod watches;
@@ -55,8 +57,16 @@ impl Mode {
             Self::Hold => "hold",
             Self::Withdraw => "withdraw",
         };
-        Cluster::with_args(nodes, timing, ["--on-api-loss", flag]).unwrap()
+        Cluster::with_args(nodes, timing, STAY.into_iter().chain(["--on-api-loss", flag])).unwrap()
     }
+}
+
+/// VIPs stay with whoever holds them, though another may be the one to hold them rather.
+const STAY: [&str; 2] = ["--rebalance-rate", "0"];
+
+/// A cluster with quick timing in which nothing moves without need.
+fn quick(nodes: u8) -> Cluster {
+    Cluster::with_args(nodes, QUICK, STAY).unwrap()
 }
 
 /// Node 1 holds [`VIP`], the other nodes could, and the client asks for it.

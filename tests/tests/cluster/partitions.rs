@@ -3,13 +3,13 @@
 //! (A holder that is cut off from both, and comes back, is in `crash`.)
 
 use announcer_tests::{
-    cluster::{Cluster, SOON},
+    cluster::SOON,
     lab::Link,
     topology::Cut,
 };
 
 use crate::{
-    Mode, QUICK, VIP, held_by_node_1, leases,
+    Mode, QUICK, VIP, held_by_node_1, leases, quick,
     wire::{answerers, gave_way, steady},
 };
 
@@ -45,7 +45,7 @@ fn holder_without_api(mode: Mode) {
 /// Frames vanish and nothing tells the node: its lease goes on, so the VIP stays there.
 #[test]
 fn a_holder_cut_off_from_the_lan_unawares_keeps_the_vip() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     let before = leases(&cluster);
     let lab = cluster.lab();

@@ -11,7 +11,7 @@ use announcer_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    OTHER, QUICK, QUIET, THIRD, VIP,
+    OTHER, QUICK, QUIET, THIRD, VIP, quick,
     wire::{answerers, handed_over, steady},
 };
 
@@ -27,9 +27,8 @@ fn service(cluster: &Cluster, name: &str, labels: Value, vip: Ipv4Addr) {
     cluster.set_addresses(name, &[vip]).unwrap();
 }
 
-/// Each node is a zone of its own: `a`, `b`, `c`.
-fn with_zones() -> Cluster {
-    let cluster = Cluster::new(3, QUICK).unwrap();
+/// Each of three nodes is a zone of its own: `a`, `b`, `c`.
+pub(crate) fn with_zones(cluster: Cluster) -> Cluster {
     for (n, zone) in [(1, "a"), (2, "b"), (3, "c")] {
         cluster.set_node_label(n, ZONE, Some(zone)).unwrap();
     }
@@ -37,13 +36,13 @@ fn with_zones() -> Cluster {
 }
 
 /// Nodes of any of these zones.
-fn zones(zones: &[&str]) -> Value {
+pub(crate) fn zones(zones: &[&str]) -> Value {
     json!({ "matchExpressions": [{ "key": ZONE, "operator": "In", "values": zones }] })
 }
 
 #[test]
 fn the_wire_follows_a_policy() {
-    let mut cluster = with_zones();
+    let mut cluster = with_zones(quick(3));
     cluster.install_policies();
     let db = json!({ "matchLabels": { "app": "db" } });
     let spec = |at: &[&str]| json!({ "serviceSelector": db, "nodeSelector": zones(at) });
@@ -52,7 +51,9 @@ fn the_wire_follows_a_policy() {
     // What the flags select, without a policy.
     cluster.create_service("web", OTHER).unwrap();
     let (db_probe, web_probe) = (ask(&cluster, VIP), ask(&cluster, OTHER));
-    cluster.start_all().unwrap();
+    cluster.start_idle(1).unwrap();
+    cluster.start(2).unwrap();
+    cluster.start_idle(3).unwrap();
     let at = |n: usize| cluster.lab().node(n).mac;
     db_probe.wait_answer_by(at(2), SOON).unwrap();
     let first = db_probe.snapshot().answerers()[&at(2)].first.sent;
@@ -65,6 +66,9 @@ fn the_wire_follows_a_policy() {
     cluster
         .set_policy("more", json!({ "serviceSelector": db, "nodeSelector": zones(&["b"]) }))
         .unwrap();
+    for n in 1..=3 {
+        cluster.wait_for_node_lease(n, SOON, |lease| lease.is_open()).unwrap();
+    }
     cluster.wait_renewals(2).unwrap();
     assert_eq!(cluster.holder(VIP), Some(3), "sticky");
     cluster.delete_policy("db").unwrap();
@@ -87,7 +91,7 @@ fn the_wire_follows_a_policy() {
 
 #[test]
 fn policies_that_are_installed_later_take_over_from_the_flags() {
-    let mut cluster = with_zones();
+    let mut cluster = with_zones(quick(3));
     cluster.create_service("web", VIP).unwrap();
     service(&cluster, "db", json!({ "app": "db" }), OTHER);
     let (web, db) = (ask(&cluster, VIP), ask(&cluster, OTHER));
@@ -115,7 +119,7 @@ fn policies_that_are_installed_later_take_over_from_the_flags() {
 #[test]
 fn services_that_share_an_address_have_one_holder_and_one_announcement() {
     const BOTH_FORMS_OF_FIVE_ROUNDS: usize = 10;
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.create_service("tcp", VIP).unwrap();
     let probe = ask(&cluster, VIP);
     cluster.start_all().unwrap();
@@ -140,7 +144,7 @@ fn services_that_share_an_address_have_one_holder_and_one_announcement() {
 #[test]
 fn a_service_made_for_a_gateway_needs_no_label_of_its_own() {
     let (label, value) = ANNOUNCE;
-    let mut cluster = Cluster::new(2, QUICK).unwrap();
+    let mut cluster = quick(2);
     let made = json!({ "gateway.networking.k8s.io/gateway-name": "edge" });
     service(&cluster, "edge-lb", made, VIP);
     // What is there already can be answered when this is.

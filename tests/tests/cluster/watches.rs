@@ -2,14 +2,14 @@
 
 use announcer_apiserver::{Fault, Match, Verb};
 use announcer_tests::{
-    cluster::{Cluster, SOON},
+    cluster::SOON,
     lab::{CLIENT_NIC, Link},
     probe::Probe,
     topology::Cut,
 };
 
 use crate::{
-    Mode, OTHER, QUICK, QUIET, THIRD, VIP, held_by_node_1, leases,
+    Mode, OTHER, QUICK, QUIET, THIRD, VIP, held_by_node_1, leases, quick,
     wire::{interrupted, steady},
 };
 
@@ -39,7 +39,7 @@ fn who_sees_no_renewals_fences_nobody() {
 
 #[test]
 fn who_sees_no_renewals_takes_over_all_the_same() {
-    let mut cluster = Cluster::new(2, QUICK).unwrap();
+    let mut cluster = quick(2);
     let probe = held_by_node_1(&mut cluster);
     let _frozen = cluster.server().faults().inject(watches_of("node-2"), Fault::FreezeWatches);
     cluster.wait_renewals(2).unwrap();
@@ -103,7 +103,7 @@ fn after_410_everything_is_listed_anew_and_nothing_moves() {
 
 #[test]
 fn a_server_that_comes_back_without_history_is_listed_anew() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     let ask = |vip| Probe::new(vip).start(cluster.lab().client(), CLIENT_NIC).unwrap();
     let (deleted, created) = (ask(OTHER), ask(THIRD));

@@ -11,7 +11,7 @@ use announcer_tests::{
 };
 
 use crate::{
-    Mode, QUICK, VIP, held_by_node_1, leases,
+    Mode, QUICK, VIP, held_by_node_1, leases, quick,
     wire::{gave_way, handed_over, interrupted, steady},
 };
 
@@ -99,7 +99,7 @@ fn some_conflicts_on_renewals_interrupt_nothing() {
 
 #[test]
 fn a_take_whose_answer_is_lost_is_noticed_by_who_made_it() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.start_all().unwrap();
     cluster.wait_lease_duration().unwrap();
     let probe = Probe::new(VIP).start(cluster.lab().client(), CLIENT_NIC).unwrap();
@@ -119,7 +119,7 @@ fn a_take_whose_answer_is_lost_is_noticed_by_who_made_it() {
 
 #[test]
 fn vip_writes_that_conflict_are_made_until_one_node_has_the_vip() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     cluster.start_all().unwrap();
     cluster.wait_lease_duration().unwrap();
     let probe = Probe::new(VIP).start(cluster.lab().client(), CLIENT_NIC).unwrap();
@@ -145,7 +145,7 @@ fn a_handover_amid_conflicts_loses_no_probe() {
 
 /// The first writes of every node about the VIP go wrong while node 1 hands over.
 fn handover(fault: Fault, times: u32) {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     let of = |n: usize| vip_writes().client(&cluster.lab().node(n).name);
     let faults = [1, 2, 3].map(|n| inject(&cluster, times, of(n), fault.clone()));
@@ -160,7 +160,7 @@ fn handover(fault: Fault, times: u32) {
 
 #[test]
 fn a_fence_whose_answer_is_lost_holds() {
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = quick(3);
     let probe = held_by_node_1(&mut cluster);
     let lab = cluster.lab();
     let fences = |client: &str| {
