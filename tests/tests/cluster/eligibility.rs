@@ -108,7 +108,7 @@ fn where_no_node_is_eligible_the_holder_goes_on() {
     unset(&cluster, 2);
     let successor = cluster.lab().node(2).mac;
     probe.wait_answer_by(successor, SOON).unwrap();
-    cluster.wait_renewals(1).unwrap();
+    cluster.wait_renewals_of(&[2], 1).unwrap();
     handed_over(&probe.stop().unwrap(), successor);
 }
 
