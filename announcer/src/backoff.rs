@@ -3,43 +3,89 @@
 use std::time::Duration;
 
 use backon::ExponentialBuilder;
-use futures::{Stream, StreamExt, stream};
-use kube::runtime::{
-    utils::Backoff,
-    watcher::{self, ExponentialBackoff},
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
 };
+use kube::runtime::{utils::Backoff, watcher::ExponentialBackoff};
+
+/// How long the API server keeps one watch request open, in seconds; a connection
+/// that died silently is noticed a few seconds after.
+pub const WATCH_TIMEOUT_SECONDS: u32 = 60;
 
 /// For watches: quick at first, since a missed event can cost a failover, and
 /// never slower than a lease lasts; jittered, since a returning API server
 /// meets every node at once.
 pub fn watch_backoff() -> ExponentialBackoff {
+    exponential(Duration::from_millis(100), Duration::from_secs(2))
+}
+
+/// Until a CustomResourceDefinition or a right is granted, on many nodes: within
+/// half a minute, with jitter.
+fn absent_backoff() -> ExponentialBackoff {
+    exponential(Duration::from_secs(1), Duration::from_secs(15))
+}
+
+/// Twice as long each time; jitter adds up to as much again.
+fn exponential(first: Duration, longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(2))
+        .with_min_delay(first)
+        .with_max_delay(longest)
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()
         .into()
 }
 
-/// The events of a watch, with pauses after errors. Not kube's own backoff: that
-/// takes the announcement of a list for a success, so that a list which fails is
-/// tried again without ever slowing down.
-pub fn paced<K: Send + 'static>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send {
-    let state = (events.boxed(), watch_backoff());
-    stream::unfold(state, |(mut events, mut pauses)| async move {
-        let event = events.next().await?;
-        match &event {
-            Ok(watcher::Event::Init) => {}
-            Ok(_) => pauses.reset(),
-            Err(_) => {
-                if let Some(pause) = pauses.next() {
-                    tokio::time::sleep(pause).await;
-                }
+/// What an event says about how the watch gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing: a list is announced, and may fail yet.
+    None,
+    /// It works.
+    Made,
+    /// It broke, and resumes after a short pause.
+    Interrupted,
+    /// There is nothing to watch, or not for us: begun anew after a long pause.
+    Refused,
+}
+
+/// The events of a watch that is begun by `begin`, with pauses after those that
+/// `progress` says are errors.
+///
+/// Not kube's own backoff: that takes the announcement of a list for a success, so
+/// that a list which fails is tried again without ever slowing down.
+pub fn paced<T: Send + 'static>(
+    begin: impl Fn() -> BoxStream<'static, T> + Send + 'static,
+    progress: impl Fn(&T) -> Progress + Send + 'static,
+) -> impl Stream<Item = T> + Send {
+    struct State<T, B, P> {
+        begin: B,
+        progress: P,
+        events: BoxStream<'static, T>,
+        soon: ExponentialBackoff,
+        late: ExponentialBackoff,
+        pause: Option<Duration>,
+    }
+    let (soon, late) = (watch_backoff(), absent_backoff());
+    let state = State { events: begin(), begin, progress, soon, late, pause: None };
+    stream::unfold(state, |mut state| async move {
+        if let Some(pause) = state.pause.take() {
+            tokio::time::sleep(pause).await;
+        }
+        let event = state.events.next().await?;
+        match (state.progress)(&event) {
+            Progress::None => {}
+            Progress::Made => {
+                state.soon.reset();
+                state.late.reset();
+            }
+            Progress::Interrupted => state.pause = state.soon.next(),
+            Progress::Refused => {
+                state.pause = state.late.next();
+                state.events = (state.begin)();
             }
         }
-        Some((event, (events, pauses)))
+        Some((event, state))
     })
 }

@@ -35,8 +35,9 @@ use crate::{
 /// the data plane reports a station that goes on.
 const CLAIMS: usize = 1024;
 
-/// Beyond the offers' own bound: for the requests around them.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// Beyond the offers' own bound: for the requests around them, which are paced (some
+/// 4,000 VIPs). Kubernetes kills after 30 s.
+const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]

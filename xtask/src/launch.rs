@@ -33,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     let root = Root::find("measuring (network namespaces, BPF)", "cargo xtask bench")?;
     let mut build = workspace.cargo(["build", "--release", "--bin=announcer", "--bin=bench"]);
-    build.args(["--package=announcer", "--package=announcer-tests"]);
+    build.args(["--example=fleet", "--package=announcer", "--package=announcer-tests"]);
     process::run("building", &mut build)?;
     let mut bench = root.command(workspace.release_binary("bench"));
     bench.args(args).env(ANNOUNCER_BIN, workspace.release_binary("announcer"));

@@ -31,7 +31,7 @@ Usage: cargo xtask <command>
   run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
                              cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
   test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
-  bench datapath|failover [--quick] [--json FILE]
+  bench datapath|failover|scale [--quick] [--json FILE] [--only PART]
                              Measure a release build, and print each figure beside its goal
   crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
@@ -73,7 +73,7 @@ fn dispatch(args: &[OsString]) -> Result<()> {
         }
         (Some("bench"), args) => {
             let workspace = Workspace::load()?;
-            setup::ensure(&workspace, Purpose::Tests)?;
+            setup::ensure(&workspace, Purpose::Benches)?;
             launch::bench(&workspace, args)
         }
         (Some("lint"), []) => {

@@ -14,6 +14,8 @@ pub(crate) enum Purpose {
     Build,
     /// Labs and tests too.
     Tests,
+    /// What is measured besides.
+    Benches,
 }
 
 /// Components of the host toolchain. rust-src is for linting the BPF program:
@@ -47,16 +49,23 @@ const TEST_PACKAGES: &[DebianPackage] = &[
     DebianPackage { name: "bpftool", command: "bpftool", reason: "looking at programs and maps" },
 ];
 
+/// What benches need besides.
+const BENCH_PACKAGES: &[DebianPackage] = &[DebianPackage {
+    name: "keepalived",
+    command: "keepalived",
+    reason: "to measure beside us; it runs in a lab's namespaces only",
+}];
+
 /// `cargo xtask setup`: everything, and says so when nothing is missing.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
-    ensure(workspace, Purpose::Tests)?;
+    ensure(workspace, Purpose::Benches)?;
     let pins = &workspace.pins;
     println!(
         "set-up complete: Rust {}, {}, bpf-linker {}, {} Debian packages",
         pins.host,
         pins.bpf,
         pins.bpf_linker,
-        TEST_PACKAGES.len()
+        TEST_PACKAGES.len() + BENCH_PACKAGES.len()
     );
     Ok(())
 }
@@ -74,10 +83,14 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     toolchain(&installed, &pins.host, HOST_COMPONENTS, "everything but the BPF program")?;
     toolchain(&installed, &pins.bpf, BPF_COMPONENTS, "the BPF program, a nightly-only target")?;
     bpf_linker(workspace)?;
-    if purpose == Purpose::Tests {
-        test_packages()?;
+    match purpose {
+        Purpose::Build => Ok(()),
+        Purpose::Tests => debian_packages(TEST_PACKAGES),
+        Purpose::Benches => {
+            debian_packages(TEST_PACKAGES)?;
+            debian_packages(BENCH_PACKAGES)
+        }
     }
-    Ok(())
 }
 
 fn toolchain(installed: &str, name: &str, components: &[&str], builds: &str) -> Result<()> {
@@ -125,18 +138,18 @@ fn bpf_linker(workspace: &Workspace) -> Result<()> {
     process::run("installing bpf-linker", &mut install)
 }
 
-fn test_packages() -> Result<()> {
+fn debian_packages(wanted: &'static [DebianPackage]) -> Result<()> {
     let on_debian = process::find_in_path("dpkg-query").is_some();
     let missing: Vec<&DebianPackage> = if on_debian {
         let mut query = std::process::Command::new("dpkg-query");
         query.args(["--show", "--showformat=${Package} ${db:Status-Status}\n"]);
-        query.args(TEST_PACKAGES.iter().map(|package| package.name));
+        query.args(wanted.iter().map(|package| package.name));
         // It fails when it knows nothing of a package, and lists the others.
         let listing = query.output()?.stdout;
-        missing_packages(&String::from_utf8_lossy(&listing))
+        missing_packages(wanted, &String::from_utf8_lossy(&listing))
     } else {
         let absent = |p: &&DebianPackage| process::find_in_path(p.command).is_none();
-        TEST_PACKAGES.iter().filter(absent).collect()
+        wanted.iter().filter(absent).collect()
     };
     if missing.is_empty() {
         return Ok(());
@@ -165,11 +178,14 @@ fn test_packages() -> Result<()> {
     apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())
 }
 
-fn missing_packages(listing: &str) -> Vec<&'static DebianPackage> {
+fn missing_packages(
+    wanted: &'static [DebianPackage],
+    listing: &str,
+) -> Vec<&'static DebianPackage> {
     let installed = |p: &DebianPackage| {
         listing.lines().any(|line| line.strip_prefix(p.name) == Some(" installed"))
     };
-    TEST_PACKAGES.iter().filter(|package| !installed(package)).collect()
+    wanted.iter().filter(|package| !installed(package)).collect()
 }
 
 fn announce(what: &str, reason: &str) {
@@ -198,11 +214,12 @@ mod tests {
     fn a_package_that_was_removed_is_missing() {
         let all: String =
             TEST_PACKAGES.iter().map(|package| format!("{} installed\n", package.name)).collect();
-        assert!(missing_packages(&all).is_empty());
+        assert!(missing_packages(TEST_PACKAGES, &all).is_empty());
         let removed = all.replace("bpftool installed", "bpftool config-files");
         let unknown = all.replace("tcpdump installed\n", "");
         for (listing, name) in [(removed, "bpftool"), (unknown, "tcpdump")] {
-            let missing: Vec<_> = missing_packages(&listing).iter().map(|p| p.name).collect();
+            let missing: Vec<_> =
+                missing_packages(TEST_PACKAGES, &listing).iter().map(|p| p.name).collect();
             assert_eq!(missing, [name]);
         }
     }

@@ -14,7 +14,7 @@ use super::{
     store::{self, Known, LEASE_LABEL, SESSION_LABEL, Subject},
 };
 use crate::{
-    backoff::{paced, watch_backoff},
+    backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced, watch_backoff},
     types::{MacAddr, NodeName},
 };
 
@@ -28,10 +28,6 @@ pub enum LeaseEvent {
     /// The watch broke; it resumes by itself.
     Broken(String),
 }
-
-/// How long the API server keeps one watch request open; a connection that
-/// died silently is noticed a few seconds after.
-const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a list may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,14 +90,19 @@ pub fn node_lease(api: Api<Lease>, node: NodeName) -> impl Stream<Item = LeaseEv
 }
 
 fn config() -> watcher::Config {
-    watcher::Config::default().timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(u32::MAX))
+    watcher::Config::default().timeout(WATCH_TIMEOUT_SECONDS)
 }
 
 fn watch(
     api: Api<Lease>,
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Send {
-    paced(watcher(api, config))
+    let begin = move || watcher(api.clone(), config.clone()).boxed();
+    paced(begin, |event| match event {
+        Ok(watcher::Event::Init) => Progress::None,
+        Ok(_) => Progress::Made,
+        Err(_) => Progress::Interrupted,
+    })
 }
 
 /// Every node lease there is; asks until it gets an answer.
@@ -117,7 +118,7 @@ async fn all_node_leases(api: &Api<Lease>) -> Vec<LeaseEvent> {
             Ok(Err(error)) => warn!(%error, "cannot list the node leases; trying again"),
             Err(_elapsed) => warn!("no answer to the list of node leases; trying again"),
         }
-        tokio::time::sleep(pauses.next().unwrap_or(WATCH_TIMEOUT)).await;
+        tokio::time::sleep(pauses.next().unwrap_or(LIST_TIMEOUT)).await;
     }
 }
 

@@ -10,11 +10,11 @@ use announcer_tests::{
     netns::{self, NetNs},
     probe::Probe,
     topology::{Nic, Segment},
+    xdp::{Mode, PassAll},
 };
 
-use crate::{
-    scene::{NODE_MAC, SOON, Scene, VIP, is_announcement, link, static_vip, wait_for_announcement},
-    xdp::{Mode, PassAll},
+use crate::scene::{
+    NODE_MAC, SOON, Scene, VIP, is_announcement, link, static_vip, wait_for_announcement,
 };
 
 /// A node on several segments, with a client on each.
@@ -142,7 +142,7 @@ fn auto_is_generic_on_veth_and_native_can_be_forced() {
 
     let scene = Scene::on_cable();
     // Native XDP_TX on veth needs a program at the other end, too.
-    let _peer = PassAll::attach(&scene.client, CLIENT_NIC, Mode::Native).unwrap();
+    let _peer = PassAll::attach(&scene.client, CLIENT_NIC, "pass", Mode::Native).unwrap();
     let daemon = scene.answering_with(&["--hook", "xdp-native"]);
     logged_hook(&daemon, "xdp-native");
     assert_answers(&scene);

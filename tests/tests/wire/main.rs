@@ -18,4 +18,3 @@ mod refusing;
 mod scene;
 mod settings;
 mod tags;
-mod xdp;

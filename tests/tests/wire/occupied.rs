@@ -3,15 +3,15 @@
 use announcer_tests::{
     daemon::{Daemon, DaemonBuilder},
     lab::UPLINK,
+    xdp::{Mode, PassAll},
 };
 use serde_json::Value;
 
-use crate::{
-    scene::{NODE_MAC, SOON, Scene, static_vip},
-    xdp::{Mode, NAME, PassAll},
-};
+use crate::scene::{NODE_MAC, SOON, Scene, static_vip};
 
 const OCCUPIED: Option<i32> = Some(5);
+/// The name of the program that is there already.
+const NAME: &str = "somebody_elses";
 
 /// Asserts that it has refused to run, and said all of `why`.
 fn assert_refused(mut daemon: Daemon, why: &[&str]) {
@@ -54,7 +54,7 @@ fn daemons_of_two_network_namespaces_do_not_meet() {
 fn a_foreign_xdp_program_is_named_and_stays() {
     for mode in [Mode::Generic, Mode::Native] {
         let scene = Scene::on_switch();
-        let foreign = PassAll::attach(&scene.node, UPLINK, mode).unwrap();
+        let foreign = PassAll::attach(&scene.node, UPLINK, NAME, mode).unwrap();
         let program = scene.xdp().unwrap();
         let id = program.pointer("/prog/id").and_then(Value::as_u64).unwrap().to_string();
         assert_refused(static_vip().start(&scene.node).unwrap(), &[UPLINK, NAME, &id]);
@@ -71,7 +71,7 @@ fn a_foreign_program_on_one_of_two_interfaces_leaves_the_other_clean() {
     let scene = Scene::on_switch();
     let second = "link add ens19 type veth peer name peer19\nlink set ens19 up\n";
     scene.node.ip(second).unwrap();
-    let _foreign = PassAll::attach(&scene.node, "ens19", Mode::Generic).unwrap();
+    let _foreign = PassAll::attach(&scene.node, "ens19", NAME, Mode::Generic).unwrap();
     let daemon = static_vip().args(["--interface", "ens19"]).start(&scene.node).unwrap();
     assert_refused(daemon, &["ens19", NAME]);
     scene.assert_clean();

@@ -1,13 +1,9 @@
 //! One watch of one kind, as the index wants it: events with their kind, at a pace
 //! that suits what went wrong.
 
-use std::{fmt::Debug, time::Duration};
+use std::fmt::Debug;
 
-use backon::ExponentialBuilder;
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
@@ -16,15 +12,12 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{ApiResource, DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta},
-    runtime::{
-        utils::Backoff,
-        watcher::{self, ExponentialBackoff, watcher},
-    },
+    runtime::watcher::{self, watcher},
 };
 use serde::de::DeserializeOwned;
 
 use crate::{
-    backoff::watch_backoff,
+    backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced},
     intent::{
         index::{BadPolicy, Kind, Object, ObjectKey, key},
         policy::L2AnnouncementPolicy,
@@ -58,22 +51,6 @@ pub(super) enum Fed {
     /// Anything else; resumed soon.
     Broken(String),
 }
-
-/// Until a CustomResourceDefinition or a right is granted, on many nodes.
-fn absent_backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        // With jitter on top up to twice that.
-        .with_max_delay(Duration::from_secs(15))
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .into()
-}
-
-/// How long the API server keeps one watch request open; a connection that died
-/// silently is noticed a few seconds after.
-const WATCH_TIMEOUT_SECONDS: u32 = 60;
 
 /// Watches a kind for ever.
 pub(super) fn feed(client: &Client, kind: Kind) -> BoxStream<'static, FeedEvent> {
@@ -129,55 +106,20 @@ fn full<K>(
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    paced(kind, move || watcher(api.clone(), config(labels)).boxed(), object)
+    let begin = move || {
+        let events = watcher(api.clone(), config(labels));
+        events.map(move |event| translate(event, object)).boxed()
+    };
+    paced(begin, progress).map(move |what| FeedEvent { kind, what }).boxed()
 }
 
-type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
-
-/// The events of a watch that is begun by `begin`, with pauses after errors.
-///
-/// Not kube's own backoff: that counts the announcement of a list as a success, so
-/// that lists which fail are tried again without ever slowing down.
-fn paced<K, W>(
-    kind: Kind,
-    begin: impl Fn() -> Events<K> + Send + 'static,
-    object: W,
-) -> BoxStream<'static, FeedEvent>
-where
-    K: ResourceExt + Send + 'static,
-    W: Fn(K) -> Object + Send + 'static,
-{
-    struct State<K, B, W> {
-        begin: B,
-        object: W,
-        events: Events<K>,
-        soon: ExponentialBackoff,
-        late: ExponentialBackoff,
-        pause: Option<Duration>,
+const fn progress(what: &Fed) -> Progress {
+    match what {
+        Fed::Listing => Progress::None,
+        Fed::Listed(_) | Fed::ListDone | Fed::Applied(_) | Fed::Deleted(_) => Progress::Made,
+        Fed::Broken(_) => Progress::Interrupted,
+        Fed::Absent | Fed::Forbidden(_) => Progress::Refused,
     }
-    let (soon, late) = (watch_backoff(), absent_backoff());
-    let state = State { events: begin(), begin, object, soon, late, pause: None };
-    stream::unfold(state, move |mut state| async move {
-        if let Some(pause) = state.pause.take() {
-            tokio::time::sleep(pause).await;
-        }
-        let what = translate(state.events.next().await?, &state.object);
-        match &what {
-            Fed::Listing => {}
-            Fed::Absent | Fed::Forbidden(_) => {
-                state.pause = state.late.next();
-                // What was known is void: list anew, don't resume.
-                state.events = (state.begin)();
-            }
-            Fed::Broken(_) => state.pause = state.soon.next(),
-            Fed::Listed(_) | Fed::ListDone | Fed::Applied(_) | Fed::Deleted(_) => {
-                state.soon.reset();
-                state.late.reset();
-            }
-        }
-        Some((FeedEvent { kind, what }, state))
-    })
-    .boxed()
 }
 
 fn translate<K: ResourceExt>(

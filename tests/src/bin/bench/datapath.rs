@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use announcer_tests::xdp::{Program, Statistics};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    bpf::{Program, Statistics},
+    bpf::Runs,
     flood::Flood,
     interrupt,
     process::SoftIrqThreads,
@@ -83,7 +84,7 @@ fn programs(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
         for cost in &mut costs {
             // The same frame to both: the empty program passes it to the kernel.
             let frame = wires.announcer.frame(cost.frame);
-            let empty = ns_each(&wires.empty_program.program, &floods.1, &frame, extent.frames)?;
+            let empty = ns_each(wires.empty_program.program(), &floods.1, &frame, extent.frames)?;
             let full = ns_each(&wires.announcer_program, &floods.0, &frame, extent.frames)?;
             cost.net.push(full - empty);
             cost.gross.push(full);
@@ -94,9 +95,9 @@ fn programs(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
 
 /// Nanoseconds a run.
 fn ns_each(program: &Program, flood: &Flood<'_>, frame: &[u8], count: u32) -> Result<f64> {
-    let before = program.runs()?;
+    let before = Runs::of(program)?;
     flood.burst(frame, count)?;
-    let after = program.runs()?;
+    let after = Runs::of(program)?;
     let ran = after.count - before.count;
     // Others may send a frame too, and now and then the kernel's backlog is full.
     let expected = u64::from(count);

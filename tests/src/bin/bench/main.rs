@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod addresses;
 mod bpf;
 mod datapath;
 mod failover;
@@ -14,12 +15,14 @@ mod interrupt;
 mod process;
 mod report;
 mod samples;
+mod scale;
+mod settle;
 mod wires;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use self::report::Report;
 
@@ -31,26 +34,30 @@ use self::report::Report;
 #[command(name = "cargo xtask bench", version, max_term_width = 100)]
 struct Args {
     /// What to measure.
+    #[command(subcommand)]
     bench: Bench,
     /// Fewer and shorter rounds: to see that it works, not to quote.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
     /// Where to write the figures as JSON [default: target/bench/<BENCH>.json]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Where the default of --json is.
-    #[arg(long, hide = true, env = "BENCH_DIR", default_value = "target/bench")]
+    #[arg(long, hide = true, global = true, env = "BENCH_DIR", default_value = "target/bench")]
     directory: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Bench {
     /// What a frame costs in the XDP program; latency and CPU of replies, against the kernel's
     /// (a minute).
     Datapath,
-    /// Crash to first answer, Service address to first answer, and what it takes at rest (six
-    /// minutes).
-    Failover,
+    /// Crashes, planned moves, the same failures with keepalived, Service address to first
+    /// answer, and what it takes at rest (half an hour).
+    Failover(failover::Args),
+    /// API requests and watch events at rest as the cluster grows; what 5,000 VIPs take (a quarter
+    /// of an hour).
+    Scale(scale::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,13 +75,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let (name, figures) = match args.bench {
-        Bench::Datapath => ("datapath", datapath::measure(args.quick)?),
-        Bench::Failover => ("failover", failover::measure(args.quick)?),
+    let (bench, measured) = match &args.bench {
+        Bench::Datapath => ("datapath", datapath::measure(args.quick)?.into()),
+        Bench::Failover(parts) => ("failover", failover::measure(parts, args.quick)?),
+        Bench::Scale(parts) => ("scale", scale::measure(parts, args.quick)?),
     };
-    let report = Report { bench: name, quick: args.quick, figures };
+    let report = Report { bench, quick: args.quick, measured };
     print!("{report}");
-    let default = || args.directory.join(name).with_extension("json");
+    let default = || args.directory.join(bench).with_extension("json");
     let file = args.json.clone().unwrap_or_else(default);
     report.write(&file)?;
     println!("\nwritten to {}", file.display());

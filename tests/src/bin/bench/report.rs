@@ -1,10 +1,13 @@
-//! Figures beside their goals, as a table and as JSON.
+//! Figures beside their goals, as text and as JSON.
+
+mod table;
 
 use std::{fmt, fs, path::Path, thread};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+pub(crate) use self::table::{Cell, Row, Table};
 use crate::samples::Samples;
 
 /// What one run of one benchmark measured.
@@ -12,7 +15,14 @@ use crate::samples::Samples;
 pub(crate) struct Report {
     pub(crate) bench: &'static str,
     pub(crate) quick: bool,
+    pub(crate) measured: Measured,
+}
+
+/// The figures of a benchmark, or of a part of one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Measured {
     pub(crate) figures: Vec<Figure>,
+    pub(crate) tables: Vec<Table>,
 }
 
 /// One figure.
@@ -69,15 +79,39 @@ impl Figure {
     }
 }
 
+impl Measured {
+    /// What was measured besides.
+    pub(crate) fn add(&mut self, more: impl Into<Self>) {
+        let Self { figures, tables } = more.into();
+        self.figures.extend(figures);
+        self.tables.extend(tables);
+    }
+}
+
+impl From<Vec<Figure>> for Measured {
+    fn from(figures: Vec<Figure>) -> Self {
+        Self { figures, tables: Vec::new() }
+    }
+}
+
+impl From<Table> for Measured {
+    fn from(table: Table) -> Self {
+        Self { figures: Vec::new(), tables: vec![table] }
+    }
+}
+
 impl Report {
     pub(crate) fn json(&self) -> Value {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpus = thread::available_parallelism().map_or(0, usize::from);
-        let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
+        let Measured { figures, tables } = &self.measured;
+        let figures: Vec<_> = figures.iter().map(Figure::json).collect();
+        let tables: Vec<_> = tables.iter().map(Table::json).collect();
         json!({
             "bench": self.bench, "quick": self.quick,
             "machine": { "kernel": kernel.trim(), "cpus": cpus },
             "figures": figures,
+            "tables": tables,
         })
     }
 
@@ -94,9 +128,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quick = if self.quick { " (quick: not to be quoted)" } else { "" };
         writeln!(f, "{}{quick}", self.bench)?;
-        let names = self.figures.iter().map(|figure| figure.name.chars().count());
+        let Measured { figures, tables } = &self.measured;
+        let names = figures.iter().map(|figure| figure.name.chars().count());
         let width = names.max().unwrap_or(0);
-        for figure in &self.figures {
+        for figure in figures {
             let Figure { name, unit, value, goal, details } = figure;
             let measured = format!("{} {unit}", short(*value));
             let goal = goal.map_or(String::new(), |goal| format!("goal {}", short(goal)));
@@ -113,19 +148,24 @@ impl fmt::Display for Report {
             );
             writeln!(f, "{}", line.trim_end())?;
         }
+        for table in tables {
+            write!(f, "\n{table}")?;
+        }
         Ok(())
     }
 }
 
-/// Three digits, no more; whole numbers as such.
+/// Three digits or less; whole numbers as such.
 fn short(value: f64) -> String {
     let magnitude = value.abs();
     if value.fract() == 0.0 || magnitude >= 100.0 {
         format!("{value:.0}")
     } else if magnitude >= 10.0 {
         format!("{value:.1}")
-    } else {
+    } else if magnitude >= 0.1 {
         format!("{value:.2}")
+    } else {
+        format!("{value:.4}")
     }
 }
 
@@ -140,7 +180,7 @@ mod tests {
             Figure::new("idle CPU", "%", 0.625).at_most(0.5),
             Figure::new("latency", "us", 12.34),
         ];
-        Report { bench: "datapath", quick: true, figures }
+        Report { bench: "datapath", quick: true, measured: figures.into() }
     }
 
     #[test]

@@ -10,13 +10,11 @@ use announcer_tests::{
     lab::UPLINK,
     netns::{self, NetNs},
     probe::{Probe, ProbeHandle},
+    xdp::{Mode, PassAll, Program},
 };
 use anyhow::Result;
 
-use crate::{
-    bpf::{Attached, Program},
-    flood::Flood,
-};
+use crate::{bpf, flood::Flood};
 
 /// As many VIPs as a middling cluster has; the last octets from 10 on.
 const VIPS: u8 = 100;
@@ -49,7 +47,7 @@ pub(crate) struct Wires {
     /// What is sent here ends in the client's own driver.
     pub(crate) off: Wire,
     pub(crate) announcer_program: Program,
-    pub(crate) empty_program: Attached,
+    pub(crate) empty_program: PassAll,
     _daemon: Daemon,
 }
 
@@ -99,8 +97,8 @@ impl Wires {
         probe.wait_answer_by(STATION_MAC, PATIENCE)?;
         drop(probe);
         Ok(Self {
-            announcer_program: Program::attached_to(&announcer.station, UPLINK)?,
-            empty_program: Attached::empty(&empty.station, UPLINK)?,
+            announcer_program: bpf::attached_to(&announcer.station, UPLINK)?,
+            empty_program: PassAll::attach(&empty.station, UPLINK, "bench_empty", Mode::Generic)?,
             announcer,
             empty,
             kernel,
