@@ -19,7 +19,8 @@ pub const VIPS: &str = "VIPS";
 pub const VIP_FILTER: &str = "VIP_FILTER";
 /// `PerCpuArray<u64>` by [`VipEntry::slot`]: requests answered.
 pub const VIP_ANSWERED: &str = "VIP_ANSWERED";
-/// `Array<u64>` by [`VipEntry::slot`]: when a claim to the VIP was last reported.
+/// `Array<u64>` by [`VipEntry::slot`]: when a claim to the VIP was last reported, and
+/// whose; see [`claim_allowed`].
 pub const VIP_CLAIMED: &str = "VIP_CLAIMED";
 /// `PerCpuArray<u64>` by [`Counter`].
 pub const COUNTERS: &str = "COUNTERS";
@@ -42,8 +43,12 @@ pub const DEFAULT_MAX_VIPS: u32 = 8192;
 /// Size of [`CLAIMS`]: about 2,000 records.
 pub const CLAIMS_BYTES: u32 = 64 * 1024;
 
-/// A VIP is reported as claimed at most once in this many nanoseconds.
+/// A VIP is reported as claimed by one station at most once in this many nanoseconds.
 pub const CLAIM_INTERVAL_NS: u64 = 100_000_000;
+/// The same when another station claimed it last: a VIP may change hands twice within
+/// [`CLAIM_INTERVAL_NS`], and a stranger that claims it all the time must not hide the
+/// announcement of a new holder.
+pub const NEXT_CLAIM_INTERVAL_NS: u64 = 5_000_000;
 /// Claims that one CPU reports at most in one [`CLAIM_WINDOW_NS`], over all VIPs.
 pub const CLAIM_BURST: u64 = 1024;
 /// Length of the window that [`CLAIM_BURST`] is counted in.
@@ -135,13 +140,23 @@ impl ClaimBudget {
     }
 }
 
-/// Whether a claim at `now` to a VIP last reported at `last` may be reported; if
-/// so both limits take note.
+/// Whether a claim by `mac` at `now` to a VIP may be reported; if so both limits take
+/// note.
+///
+/// `last` is the one before: in its low 48 bits the time in units of 1,024 ns (enough
+/// for 9 years), in the others the three words of the MAC, added without carry. Two
+/// stations for which that is the same share the longer interval.
 #[inline(always)]
-pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, now: u64) -> bool {
-    let allowed = now.wrapping_sub(*last) >= CLAIM_INTERVAL_NS && budget.take(now);
+pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, mac: [u8; 6], now: u64) -> bool {
+    const TIME: u64 = (1 << 48) - 1;
+    let [a, b, c, d, e, f] = mac;
+    let who = u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]) ^ u16::from_be_bytes([e, f]);
+    let this = u64::from(who) << 48 | (now >> 10 & TIME);
+    let same = (this ^ *last) & !TIME == 0;
+    let interval = if same { CLAIM_INTERVAL_NS } else { NEXT_CLAIM_INTERVAL_NS };
+    let allowed = this.wrapping_sub(*last) & TIME >= interval >> 10 && budget.take(now);
     if allowed {
-        *last = now;
+        *last = this;
     }
     allowed
 }

@@ -1,7 +1,11 @@
 //! A cluster to run announcers in: a lab, an API server with a Node object for each
 //! node, Services, and one announcer per node.
 
+mod leases;
+mod maps;
+mod nodes;
 mod objects;
+mod policies;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +20,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use self::objects::{Held, LeaseState, NodeLease, VipLease};
+pub use self::{
+    leases::{Held, LeaseState, NodeLease, VipLease},
+    maps::MapEntry,
+    policies::{gateways, policies},
+};
 use crate::{
     backend::{Backend, pod_backend},
     daemon::{Daemon, DaemonBuilder, Signal},
@@ -63,6 +71,8 @@ pub struct Cluster {
     kubeconfigs: TempDir,
     server: ApiServer,
     lab: Lab,
+    /// What the nodes are called in the cluster, node 1 first.
+    names: Vec<String>,
     timing: Timing,
     args: Vec<String>,
 }
@@ -91,7 +101,9 @@ impl Cluster {
         server.objects().create(&NAMESPACES, "", namespace)?;
         let kubeconfigs = tempfile::Builder::new().prefix("announcer-lab-").tempdir()?;
         let args = args.into_iter().map(str::to_owned).collect();
-        let cluster = Self { daemons: BTreeMap::new(), kubeconfigs, server, lab, timing, args };
+        let names = lab.nodes().iter().map(|node| node.name.clone()).collect();
+        let daemons = BTreeMap::new();
+        let cluster = Self { daemons, kubeconfigs, server, lab, names, timing, args };
         for node in cluster.lab.nodes() {
             cluster.set_node_ready(&node.name, true)?;
             fs::write(cluster.kubeconfig(node), cluster.server.kubeconfig(&node.name))?;
@@ -133,7 +145,7 @@ impl Cluster {
         let ms = |d: Duration| format!("{}ms", d.as_millis());
         Ok(DaemonBuilder::run(UPLINK)?
             .named(&*node.name)
-            .args(["--node-name", &node.name, "--namespace", NAMESPACE])
+            .args(["--node-name", self.name(n), "--namespace", NAMESPACE])
             .args(["--lease-duration", &ms(self.timing.lease)])
             .args(["--renew-interval", &ms(self.timing.renew)])
             .arg("--kubeconfig")
@@ -147,11 +159,24 @@ impl Cluster {
     /// # Errors
     /// It runs already, or did not open a session; the error carries its log.
     pub fn start(&mut self, n: usize) -> Result<&Daemon> {
+        self.start_until(n, "session open")
+    }
+
+    /// Starts node `n`'s announcer, and waits until it has found out that it is no
+    /// candidate for any VIP: then it opens no session.
+    ///
+    /// # Errors
+    /// It runs already, or thinks otherwise; the error carries its log.
+    pub fn start_idle(&mut self, n: usize) -> Result<&Daemon> {
+        self.start_until(n, "no candidate for any VIP")
+    }
+
+    fn start_until(&mut self, n: usize, line: &str) -> Result<&Daemon> {
         if self.daemons.contains_key(&n) {
             bail!("the announcer of {} runs already", self.lab.node(n).name);
         }
         let daemon = self.announcer(n)?.start(&self.lab.node(n).ns)?;
-        daemon.wait_for_log("session open", SOON)?;
+        daemon.wait_for_log(line, SOON)?;
         Ok(self.daemons.entry(n).or_insert(daemon))
     }
 
@@ -261,7 +286,7 @@ impl Cluster {
 
     /// What the Lease of node `n` says now.
     pub fn node_lease(&self, n: usize) -> Option<NodeLease> {
-        let name = NodeLease::name(&self.lab.node(n).name);
+        let name = NodeLease::name(self.name(n));
         Some(NodeLease::read(&self.server.objects().get(&LEASES, NAMESPACE, &name)?))
     }
 
@@ -275,7 +300,7 @@ impl Cluster {
         within: Duration,
         wanted: impl Fn(&NodeLease) -> bool,
     ) -> Result<NodeLease> {
-        self.wait_for_lease(&NodeLease::name(&self.lab.node(n).name), within, |lease| {
+        self.wait_for_lease(&NodeLease::name(self.name(n)), within, |lease| {
             lease.map(NodeLease::read).filter(|lease| wanted(lease))
         })
     }
@@ -286,28 +311,40 @@ impl Cluster {
     /// # Errors
     /// That took longer than ten times as long as it should.
     pub fn wait_renewals(&self, times: u32) -> Result<()> {
-        let renewals = |node: &Node| {
-            let name = NodeLease::name(&node.name);
-            Match::any().client(&node.name).writes().resource(LEASES).name(name)
-        };
+        let nodes: Vec<_> = self.daemons.keys().copied().collect();
+        self.wait_renewals_of(&nodes, times)
+    }
+
+    /// The same for these nodes only: others may be cut off.
+    ///
+    /// # Errors
+    /// As [`Self::wait_renewals`].
+    pub fn wait_renewals_of(&self, nodes: &[usize], times: u32) -> Result<()> {
         let audit = self.server.audit();
-        let nodes = self.daemons.keys().map(|&n| self.lab.node(n));
         let goals: Vec<_> = nodes
-            .map(|node| {
-                let of = renewals(node);
+            .iter()
+            .map(|&n| {
+                let of = self.renewals(n);
                 let goal = audit.count(&of) + u64::from(times);
-                (node, of, goal)
+                (n, of, goal)
             })
             .collect();
         let deadline = Instant::now() + self.timing.renew * times * 10 + SOON;
-        for (node, of, goal) in goals {
+        for (n, of, goal) in goals {
             let left = deadline.saturating_duration_since(Instant::now());
             if !audit.wait_for(&of, goal, left) {
-                let (name, count) = (&node.name, audit.count(&of));
+                let (name, count) = (self.name(n), audit.count(&of));
                 bail!("{name} has written its lease {count} times, not {goal}");
             }
         }
         Ok(())
+    }
+
+    /// What node `n`'s announcer writes to its own lease: its renewals, and the beginning
+    /// and end of sessions.
+    pub fn renewals(&self, n: usize) -> Match {
+        let (client, name) = (&self.lab.node(n).name, NodeLease::name(self.name(n)));
+        Match::any().client(client).writes().resource(LEASES).name(name)
     }
 
     /// Waits until every running announcer has renewed its lease throughout one lease
@@ -317,9 +354,18 @@ impl Cluster {
     /// # Errors
     /// As [`Self::wait_renewals`].
     pub fn wait_lease_duration(&self) -> Result<()> {
+        let nodes: Vec<_> = self.daemons.keys().copied().collect();
+        self.wait_lease_duration_of(&nodes)
+    }
+
+    /// The same for these nodes only: others may be cut off.
+    ///
+    /// # Errors
+    /// As [`Self::wait_renewals`].
+    pub fn wait_lease_duration_of(&self, nodes: &[usize]) -> Result<()> {
         let Timing { lease, renew } = self.timing;
         let renewals = lease.as_nanos().div_ceil(renew.as_nanos()) + 1;
-        self.wait_renewals(u32::try_from(renewals)?)
+        self.wait_renewals_of(nodes, u32::try_from(renewals)?)
     }
 
     /// Serves HTTP in the last node's pod, and forwards port 80 of `vip` to it on every
@@ -337,7 +383,7 @@ impl Cluster {
     }
 
     fn number_of(&self, name: &str) -> Option<usize> {
-        self.lab.nodes().iter().position(|node| node.name == name).map(|i| i + 1)
+        self.names.iter().position(|known| known == name).map(|i| i + 1)
     }
 
     fn wait_for_lease<T>(

@@ -28,6 +28,7 @@ mod poll;
 pub mod probe;
 pub mod recording;
 mod spawn;
+pub mod sweep;
 pub mod timeline;
 pub mod topology;
 pub mod watched;

@@ -385,8 +385,8 @@ fn recording(vip: Ipv4Addr, from: Instant, to: Instant, seen: &Seen) -> Recordin
     }
 }
 
-/// A MAC for one probe: 02:00:00:a0 and a number.
-fn station() -> Mac {
+/// A MAC for one probe or sweep: 02:00:00:a0 and a number.
+pub(crate) fn station() -> Mac {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     Mac([0x02, 0x00, 0x00, 0xa0, high, low])

@@ -1,9 +1,12 @@
 //! `cargo xtask test`: every test of the workspace, as root, and a summary.
 
 use std::{
+    env,
     ffi::OsString,
     io::{BufRead, BufReader, IsTerminal},
+    num::NonZeroUsize,
     process::{Command, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -35,16 +38,28 @@ impl Selection {
         };
         Ok(Self { filter, libtest: libtest.get(1..).unwrap_or_default().to_vec() })
     }
+
+    /// How many tests at a time, unless somebody says otherwise.
+    fn threads(&self) -> Option<String> {
+        let said = |arg: &OsString| arg.to_string_lossy().starts_with("--test-threads");
+        if env::var_os("RUST_TEST_THREADS").is_some() || self.libtest.iter().any(said) {
+            return None;
+        }
+        let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Some(format!("--test-threads={}", cpus * PER_CPU))
+    }
 }
+
+/// A network test keeps a CPU busy for a tenth of its time; three of them at once on
+/// each hardly delay one another's timers.
+const PER_CPU: usize = 3;
 
 /// Builds everything and runs the selected tests; an error when one fails, or
 /// when a filter selects none.
 ///
-/// Tests of one file run as many at a time as there are CPUs (libtest's
-/// default; RUST_TEST_THREADS and `-- --test-threads` change it), files one
-/// after the other. For network tests that is right too: each has namespaces of
-/// its own and waits rather than computes, but more of them than CPUs would
-/// delay one another's timers.
+/// Tests of one file run [`PER_CPU`] at a time on each CPU (RUST_TEST_THREADS and
+/// `-- --test-threads` change it), files one after the other: network tests have
+/// namespaces of their own, and wait rather than compute.
 pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let root = Root::find("testing (network namespaces, BPF)", "cargo xtask test")?;
     build_all(workspace)?;
@@ -58,6 +73,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test.arg("--config").arg(format!("target.'cfg(unix)'.runner=[{}]", sudo.join(",")));
     }
     test.args(&selection.filter).arg("--").args(&selection.libtest);
+    test.args(selection.threads());
     if std::io::stdout().is_terminal() {
         // libtest sees our pipe, not the terminal behind it.
         test.arg("--color=always");

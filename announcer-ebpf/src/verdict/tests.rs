@@ -100,10 +100,11 @@ impl Env for Fake {
         *self.answered.borrow_mut().entry(slot).or_insert(0) += 1;
     }
 
-    fn claim_allowed(&self, slot: u32, now: u64) -> bool {
+    fn claim_allowed(&self, slot: u32, mac: [u8; 6], now: u64) -> bool {
         abi::claim_allowed(
             self.claimed.borrow_mut().entry(slot).or_default(),
             &mut self.budget.borrow_mut(),
+            mac,
             now,
         )
     }
@@ -399,6 +400,24 @@ fn claims_are_limited_for_each_vip() {
     claim(HELD_VIP);
     assert_eq!(env.claims.borrow().len(), 3);
     assert!(env.counted().contains(&(Counter::ClaimLimited, 4)));
+}
+
+#[test]
+fn a_station_that_claims_all_the_time_does_not_hide_another() {
+    let env = Fake::new();
+    let claim = |last: u8| {
+        let mac = [2, 0, 0, 0, 0, last];
+        verdict(
+            &mut Arp { source: mac, sender_mac: mac, ..Arp::reply(HELD_VIP) }.bytes()[..],
+            &env,
+        );
+        env.claims.borrow().len()
+    };
+    assert_eq!((claim(0xa), claim(0xa), claim(0xb)), (1, 1, 1));
+    env.now.set(NOW + abi::NEXT_CLAIM_INTERVAL_NS);
+    assert_eq!((claim(0xa), claim(0xb), claim(0xb), claim(0xa)), (1, 2, 2, 2));
+    env.now.set(NOW + 2 * abi::NEXT_CLAIM_INTERVAL_NS);
+    assert_eq!((claim(0xb), claim(0xa)), (2, 3));
 }
 
 #[test]

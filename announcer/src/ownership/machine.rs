@@ -93,8 +93,9 @@ pub struct Machine {
     intent: Option<Arc<Intent>>,
     nodes_listed: bool,
     vips_listed: bool,
-    /// What happened to leases before that was not seen event by event.
-    blind_until: BootTime,
+    /// What happened to leases before that was not seen event by event, and who may
+    /// hold a VIP without our knowing has not had the time to show it.
+    blind_until: Option<BootTime>,
     adopted: BTreeMap<Vip, BootTime>,
     draining: bool,
     /// VIPs held here that belong rather to another node.
@@ -129,7 +130,7 @@ impl Machine {
             intent: None,
             nodes_listed: false,
             vips_listed: false,
-            blind_until: BootTime::ZERO,
+            blind_until: None,
             adopted: answering,
             draining: false,
             misplaced: BTreeMap::new(),
@@ -151,7 +152,7 @@ impl Machine {
             }
             Input::VipsListed => {
                 self.vips_listed = true;
-                self.blind_until = now;
+                self.blind_until = Some(now);
                 self.mark_all();
             }
             Input::Answered(request, answer) => self.answered(now, request, answer),
@@ -166,8 +167,11 @@ impl Machine {
             Input::Rival { vip, announcer } => {
                 // A valid holder knows better than the rival; who answers on trust does not.
                 let on_trust = !self.heartbeat.valid(now);
+                if on_trust {
+                    self.adopted.remove(&vip);
+                }
                 if let Some(slot) = self.slots.get_mut(&vip) {
-                    slot.rival(&self.settings.me, announcer, on_trust);
+                    slot.rival(announcer, on_trust);
                     self.dirty.insert(vip);
                 }
             }
@@ -183,6 +187,7 @@ impl Machine {
         let mut out = Vec::new();
         out.extend(self.heartbeat.poll(now));
         let connected = self.heartbeat.connected_since();
+        self.blind_until = self.blind_until.filter(|since| now < self.duration_after(now, *since));
         while let Some((at, vip)) = self.timers.first().copied()
             && at <= now
         {
@@ -224,6 +229,7 @@ impl Machine {
         let intent = self.intent.as_ref()?;
         let session = self.heartbeat.session();
         let until = self.heartbeat.answer_until(now);
+        let Settings { me, timing, .. } = &self.settings;
         let unlinked = intent.candidacy == Candidacy::Unlinked;
         let entry = |vip: &Vip| {
             if unlinked {
@@ -234,7 +240,7 @@ impl Machine {
                 (Some(session), Some(until)) => {
                     let slot = self.slots.get(vip).filter(|s| s.lease.is_some());
                     match (slot, adopted) {
-                        (Some(slot), _) if slot.answering(now, &self.settings.me, session) => {
+                        (Some(slot), _) if slot.answering(now, me, session, *timing) => {
                             WireEntry::Answer { until }
                         }
                         (None, Some(until)) if !self.vips_listed => WireEntry::Answer { until },
@@ -390,24 +396,30 @@ impl Machine {
                 }
             }
             (Request::ReadVip(vip), Answer::Vip(reply)) => {
-                self.vip_answered(now, vip, reply, false);
+                self.vip_answered(now, vip, reply, None);
             }
-            (Request::WriteVip { vip, .. }, Answer::Vip(reply)) => {
-                self.vip_answered(now, vip, reply, true);
+            (Request::WriteVip { vip, claim, .. }, Answer::Vip(reply)) => {
+                self.vip_answered(now, vip, reply, Some(&claim));
             }
             // The driver pairs answers with requests by kind.
             _ => {}
         }
     }
 
-    fn vip_answered(&mut self, now: BootTime, vip: Vip, reply: Reply<VipLease>, wrote: bool) {
+    fn vip_answered(
+        &mut self,
+        now: BootTime,
+        vip: Vip,
+        reply: Reply<VipLease>,
+        wrote: Option<&Claim>,
+    ) {
         let slot = self.slots.entry(vip).or_default();
         slot.pending = false;
         self.dirty.insert(vip);
         match reply {
             Reply::Ok(lease) => {
                 slot.must_read = false;
-                if wrote {
+                if wrote.is_some() {
                     slot.setbacks = 0;
                 }
                 self.vip_seen(now, vip, Seen::Present(lease));
@@ -420,8 +432,13 @@ impl Machine {
             // conflict is how it goes when two want the same.
             Reply::Conflict | Reply::Failed => {
                 slot.must_read = true;
+                slot.release_in_doubt |=
+                    reply == Reply::Failed && matches!(wrote, Some(Claim::Released { .. }));
                 if reply == Reply::Failed || slot.setbacks > 0 {
-                    slot.retry_at = now + self.settings.pause(vip, slot.setbacks);
+                    // Whose lease was edited by hand has to write it anew before
+                    // others may take the VIP.
+                    let setbacks = if slot.missing_since.is_some() { 0 } else { slot.setbacks };
+                    slot.retry_at = now + self.settings.pause(vip, setbacks);
                 }
                 slot.setbacks = slot.setbacks.saturating_add(1);
             }
@@ -430,9 +447,16 @@ impl Machine {
 
     /// Nothing is held, offered or under way any more.
     fn handed_over(&self, now: BootTime) -> bool {
+        if !self.adopted.is_empty() && !self.vips_listed {
+            // What the predecessor held is still answered, and in no slot yet.
+            return false;
+        }
         let Some(session) = self.heartbeat.session() else { return true };
-        let me = &self.settings.me;
-        self.slots.values().all(|s| !s.pending && !s.answering(now, me, session) && !self.leased(s))
+        let Settings { me, timing, .. } = &self.settings;
+        let done = |slot: &Slot| {
+            !slot.pending && !slot.answering(now, me, session, *timing) && !self.leased(slot)
+        };
+        self.slots.values().all(done)
     }
 }
 

@@ -47,8 +47,8 @@ struct Peer {
     /// The request under way, and when it may be given up for lost.
     pending: bool,
     retry_at: BootTime,
-    /// If it is absent: it was so after the write of this version.
-    absent_as_of: Version,
+    /// It was so after the write of this version.
+    as_of: Version,
     /// After a conflict, or a stale reading.
     must_read: bool,
     /// The version that made a read necessary, and the one that a read under
@@ -114,11 +114,11 @@ impl Peers {
             }
             (Seen::Absent(Some(gone)), Seen::Present(new)) if new.version < *gone => return false,
             (Seen::Absent(_), Seen::Absent(again)) => {
-                peer.absent_as_of = peer.absent_as_of.max(again.unwrap_or(Version(0)));
+                peer.as_of = peer.as_of.max(again.unwrap_or(Version(0)));
                 return false;
             }
-            (_, Seen::Absent(gone)) => peer.absent_as_of = gone.unwrap_or(Version(0)),
-            _ => {}
+            (_, Seen::Absent(gone)) => peer.as_of = gone.unwrap_or(Version(0)),
+            (_, Seen::Present(new)) => peer.as_of = new.version,
         }
         let session = |s: &Seen<NodeLease>| match s {
             Seen::Present(l) => Some((l.session.clone(), l.open)),
@@ -164,8 +164,14 @@ impl Peers {
             }
         }
         match reply {
-            Reply::Ok(lease) => self.observe(now, node, Seen::Present(lease)),
-            // A consistent read: gone after everything that we knew when we asked.
+            // A consistent read: so after everything that we knew when we asked.
+            Reply::Ok(lease) => {
+                let changed = self.observe(now, node, Seen::Present(lease));
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.as_of = peer.as_of.max(peer.reading_for);
+                }
+                changed
+            }
             Reply::NotFound => {
                 let as_of = self.peers.get(node).map(|p| p.reading_for);
                 self.observe(now, node, Seen::Absent(as_of))
@@ -193,19 +199,27 @@ impl Peers {
                     Tenure::Over
                 }
             }
-            // Sessions never come back: another one after this one ends it.
-            Seen::Present(lease) if lease.version > named_at || lease.session.follows(session) => {
-                Tenure::Over
+            // Sessions never come back: a later one ends it.
+            Seen::Present(lease) if lease.session.follows(session) => Tenure::Over,
+            // The lease was deleted and made anew. Its node need not know: it may have
+            // been one of its own requests, long under way.
+            Seen::Present(_) if peer.as_of >= named_at => {
+                self.over_after(peer.session_since, connected_since)
             }
-            Seen::Absent(_) if peer.absent_as_of >= named_at => match connected_since {
-                Some(connected) => {
-                    Tenure::OverAt(peer.changed_at.max(connected) + self.timing.lease_duration())
-                }
-                None => Tenure::Current,
-            },
+            Seen::Absent(_) if peer.as_of >= named_at => {
+                self.over_after(peer.changed_at, connected_since)
+            }
             // What we know of the node is older than what the VIP lease says of it.
             Seen::Present(_) | Seen::Absent(_) => Tenure::Stale,
         }
+    }
+
+    /// D after its lease was seen to be gone; only time counts in which our own
+    /// renewals succeeded.
+    fn over_after(&self, gone_since: BootTime, connected_since: Option<BootTime>) -> Tenure {
+        connected_since.map_or(Tenure::Current, |connected| {
+            Tenure::OverAt(gone_since.max(connected) + self.timing.lease_duration())
+        })
     }
 
     /// Asks for a consistent read of a node lease that is older than it should be.
@@ -320,9 +334,10 @@ impl Peers {
 
 impl Peer {
     const fn new(now: BootTime, known: Seen<NodeLease>) -> Self {
-        let absent_as_of = match &known {
-            Seen::Absent(Some(gone)) => *gone,
-            Seen::Absent(None) | Seen::Present(_) => Version(0),
+        let as_of = match &known {
+            Seen::Absent(Some(version)) => *version,
+            Seen::Present(lease) => lease.version,
+            Seen::Absent(None) => Version(0),
         };
         Self {
             known,
@@ -332,7 +347,7 @@ impl Peer {
             orphaned: false,
             pending: false,
             retry_at: BootTime::ZERO,
-            absent_as_of,
+            as_of,
             must_read: false,
             read_for: Version(0),
             reading_for: Version(0),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::lease::{Claim, Expect, Seen, Version, VipLease};
+use super::{
+    lease::{Claim, Expect, Seen, Version, VipLease},
+    timing::Timing,
+};
 use crate::types::{BootTime, NodeName, Session};
 
 /// How long an old holder goes on after the lease names its successor, unless
@@ -56,6 +59,8 @@ pub struct Slot {
     pub must_read: bool,
     /// Given up for good: no answering while the release is on its way.
     pub dropping: bool,
+    /// A release of this version that was given up may still be applied.
+    pub release_in_doubt: bool,
     /// An offer is on its way; once the lease says so, it stands this long.
     pub offering: Option<Duration>,
     /// Offered to others: answering goes on until then at most.
@@ -128,24 +133,32 @@ impl Slot {
                     && let Some(stands) = self.offering.take()
                 {
                     self.offer_ends = Some(now + stands);
+                } else if offered_by.as_ref() != Some(me) {
+                    self.offer_ends = None;
                 }
                 self.holder = None;
                 self.missing_since = None;
                 self.dropping = false;
             }
             Seen::Present(VipLease { claim: Claim::Unclear, .. }) | Seen::Absent(_) => {
+                self.offer_ends = None;
                 if self.holder.is_some() {
                     self.missing_since.get_or_insert(now);
                 }
             }
         }
+        // Whatever was written against the version before can only fail now.
+        self.release_in_doubt = false;
         self.lease = Some(seen);
         true
     }
 
     /// Whether this node has decided to give it up, and not yet decided otherwise.
     pub const fn given_away(&self) -> bool {
-        self.offering.is_some() || self.offer_ends.is_some() || self.dropping
+        self.offering.is_some()
+            || self.offer_ends.is_some()
+            || self.dropping
+            || self.release_in_doubt
     }
 
     /// Circumstances have changed: an offer may be taken that was not before.
@@ -156,7 +169,13 @@ impl Slot {
 
     /// Whether this node answers for the VIP now, its session being `session`
     /// (the data plane bounds it by the session's validity besides).
-    pub fn answering(&self, now: BootTime, me: &NodeName, session: &Session) -> bool {
+    pub fn answering(
+        &self,
+        now: BootTime,
+        me: &NodeName,
+        session: &Session,
+        timing: Timing,
+    ) -> bool {
         if self.dropping || self.yielded {
             return false;
         }
@@ -167,13 +186,30 @@ impl Slot {
                 offered_by.as_ref() == Some(me) && self.offer_ends.is_some_and(|ends| now < ends)
             }
             // Deleted or edited by hand: still ours, and about to be written anew.
-            Some(Claim::Unclear) | None => mine,
+            Some(Claim::Unclear) | None => {
+                mine && self.restore_by(timing).is_none_or(|by| now < by)
+            }
         }
+    }
+
+    /// When answering ends though nothing else happens, should it be later than now.
+    pub fn answering_ends(&self, now: BootTime, timing: Timing) -> Option<BootTime> {
+        [self.overlap_ends, self.offer_ends, self.restore_by(timing)]
+            .into_iter()
+            .flatten()
+            .filter(|ends| now < *ends)
+            .min()
+    }
+
+    /// Until when a holder may answer whose lease was deleted or edited: who has never
+    /// seen that it held the VIP waits a lease duration, and then takes it.
+    fn restore_by(&self, timing: Timing) -> Option<BootTime> {
+        self.missing_since.map(|since| since + timing.validity())
     }
 
     /// Another station announced the VIP. If it is an announcer, an old holder
     /// need not go on; whoever it is, nobody answers beside it on trust.
-    pub fn rival(&mut self, me: &NodeName, announcer: bool, on_trust: bool) {
+    pub fn rival(&mut self, announcer: bool, on_trust: bool) {
         self.yielded |= on_trust;
         if !announcer {
             return;
@@ -181,8 +217,6 @@ impl Slot {
         // The answer to our release is late, and somebody has seen the release.
         self.dropping |= self.offering.take().is_some();
         self.overlap_ends = None;
-        if matches!(self.claim(), Some(Claim::Released { offered_by: Some(by), .. }) if by == me) {
-            self.offer_ends = None;
-        }
+        self.offer_ends = None;
     }
 }

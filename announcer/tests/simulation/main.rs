@@ -1,182 +1,123 @@
 //! Seeded simulation of the ownership protocol: the daemon's own state machines
-//! on virtual time, with everything going wrong that can.
-//!
-//! `SIMULATION_SEEDS=n` sets how many seeds each scenario runs;
-//! `SIMULATION_SEED=s` runs that one alone, and a failure tells its whole story.
+//! on virtual time, with everything going wrong that can. `seeds` says how to run
+//! one seed and how to run many, `invariants` what must hold.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod clock;
+mod cluster;
+mod faults;
+mod invariants;
+mod lan;
+mod node;
+mod record;
+mod requests;
+mod scenarios;
+mod seeds;
 mod store;
+mod watching;
 mod world;
 
-use std::{ops::Range, time::Duration};
+use announcer::ownership::heartbeat::OnApiLoss;
+use scenarios::{calm, losses, moves, spread, storms};
+use seeds::explore;
 
-use announcer::{
-    ownership::{heartbeat::OnApiLoss, timing::Timing},
-    types::Vip,
-};
-use world::{MS, Weather, World};
-
-const SECOND: u64 = 1000 * MS;
-
-fn timing() -> Timing {
-    Timing::new(Duration::from_secs(3), Duration::from_secs(1)).expect("the default timing")
-}
-
-const STORM: Weather = Weather {
-    on_loss: OnApiLoss::Withdraw,
-    fault_every: Duration::from_millis(700),
-    // 2 x 3 % between two nodes: within the margin of a fifth.
-    drift_ppm: 30_000,
-    hands: false,
-    drains: false,
-};
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|s| s.parse().expect("a number"))
-}
-
-fn single_seed() -> Option<u64> {
-    number("SIMULATION_SEED")
-}
-
-fn seeds() -> Range<u64> {
-    match single_seed() {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_SEEDS").unwrap_or(150),
-    }
-}
-
-/// At most one node is entitled to a VIP: by its own machine, and, unless it
-/// may hold on or hand over, by what its data plane would answer.
-fn one_owner(world: &World, answers_too: bool) -> Result<(), String> {
-    for &vip in &world.vips {
-        let holders: Vec<_> =
-            world.nodes.iter().filter(|n| n.holds_validly(world.t, vip)).map(|n| &n.name).collect();
-        if holders.len() > 1 {
-            return Err(format!("{vip} is held by {holders:?}"));
-        }
-        let answering: Vec<_> =
-            world.nodes.iter().filter(|n| n.answers(world.t, vip)).map(|n| &n.name).collect();
-        if answers_too && answering.len() > 1 {
-            return Err(format!("{vip} is answered by {answering:?}"));
-        }
-    }
-    Ok(())
-}
-
-/// After everything has healed, each VIP is answered by exactly one node.
-fn all_answered(world: &World) -> Result<(), String> {
-    for &vip in &world.vips {
-        let answering = world.nodes.iter().filter(|n| n.answers(world.t, vip)).count();
-        if answering != 1 {
-            return Err(format!("after healing, {vip} is answered by {answering} nodes"));
-        }
-    }
-    Ok(())
-}
-
-fn storm(weather: Weather, answers_too: bool) {
-    for seed in seeds() {
-        // From two nodes to so many that nobody monitors all of them.
-        let nodes = usize::try_from(2 + seed % 7).expect("a small number");
-        let mut world = World::new(seed, nodes, 4, timing(), weather);
-        world.log = single_seed().map(|_| Vec::new());
-        let result = world
-            .run(60 * SECOND, |w| one_owner(w, answers_too))
-            .and_then(|()| {
-                world.heal();
-                world.run(100 * SECOND, |w| one_owner(w, answers_too))
-            })
-            .and_then(|()| all_answered(&world));
-        if let Err(error) = result {
-            let log = world.log.unwrap_or_default().join("\n");
-            panic!("{log}\nseed {seed}: {error} (SIMULATION_SEED={seed} shows what led to it)");
-        }
-    }
+#[test]
+fn storm_of_failures() {
+    explore(1, |seed| storms::storm(seed, storms::FAILURES));
 }
 
 #[test]
-fn one_node_answers_whatever_fails() {
-    storm(STORM, true);
+fn storm_of_api_trouble() {
+    explore(1, |seed| storms::storm(seed, storms::API_TROUBLE));
 }
 
 #[test]
-fn one_node_holds_even_where_the_old_one_may_answer_on() {
-    storm(Weather { on_loss: OnApiLoss::Hold, ..STORM }, false);
+fn storm_of_changes() {
+    explore(1, |seed| storms::storm(seed, storms::CHANGES));
 }
 
 #[test]
-fn one_node_holds_while_nodes_drain_and_return() {
-    storm(Weather { drains: true, ..STORM }, false);
+fn storm_of_drains() {
+    explore(1, |seed| storms::storm(seed, storms::DRAINS));
 }
 
 #[test]
-fn one_node_holds_though_people_edit_leases() {
-    storm(Weather { hands: true, ..STORM }, false);
+fn storm_of_hands() {
+    explore(1, |seed| storms::storm(seed, storms::HANDS));
+}
+
+#[test]
+fn storm_of_renames() {
+    explore(1, |seed| storms::storm(seed, storms::RENAMES));
+}
+
+#[test]
+fn storm_with_clocks_apart() {
+    explore(1, |seed| storms::storm(seed, storms::DRIFTING));
+}
+
+#[test]
+fn storm_with_one_clock_fast() {
+    explore(1, |seed| storms::storm(seed, storms::ONE_FAST));
+}
+
+#[test]
+fn rest_is_cheap() {
+    explore(4, calm::rest);
+}
+
+#[test]
+fn nothing_moves_for_an_outage() {
+    explore(2, calm::outage);
+}
+
+#[test]
+fn nothing_moves_for_a_restart_of_the_api_server() {
+    explore(4, calm::restart);
+}
+
+#[test]
+fn nothing_moves_for_a_frozen_watch() {
+    explore(2, calm::frozen);
+}
+
+#[test]
+fn nothing_moves_for_an_edited_lease() {
+    explore(1, calm::edited);
+}
+
+#[test]
+fn a_dead_holder_is_replaced_in_time() {
+    explore(2, losses::crash);
 }
 
 #[test]
 fn a_last_survivor_answers_for_all() {
-    for seed in seeds() {
-        let nodes = usize::try_from(2 + seed % 9).expect("a small number");
-        let mut world = World::new(seed, nodes, 8, timing(), CALM);
-        world.run(20 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        let survivor = usize::try_from(seed).expect("a small number") % nodes;
-        (0..nodes).filter(|i| *i != survivor).for_each(|i| world.power_off(i));
-        world.run(620 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        all_answered(&world).unwrap_or_else(|e| panic!("seed {seed}, {nodes} nodes: {e}"));
-    }
-}
-
-const CALM: Weather = Weather { fault_every: Duration::ZERO, ..STORM };
-
-/// A world of 3 nodes and 20 VIPs, settled.
-fn calm(seed: u64, weather: Weather) -> World {
-    let mut world = World::new(seed, 3, 20, timing(), weather);
-    world.run(20 * SECOND, |w| one_owner(w, true)).expect("one owner");
-    all_answered(&world).expect("every VIP has a holder");
-    world
-}
-
-fn owners(world: &World) -> Vec<Vec<Vip>> {
-    world.nodes.iter().map(|n| n.map.keys().copied().collect()).collect()
+    explore(2, losses::last_survivor);
 }
 
 #[test]
-fn nothing_moves_and_nothing_is_written_in_calm_weather() {
-    for seed in seeds() {
-        let mut world = calm(seed, CALM);
-        let (before, writes) = (owners(&world), world.store.writes);
-        world.run(40 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        assert_eq!(before, owners(&world), "seed {seed}: a VIP moved");
-        let renewals = world.store.writes - writes;
-        // 3 nodes, 20 s, one renewal a second, clocks up to 3 % off, 20 VIPs: no more.
-        assert!((57..=63).contains(&renewals), "seed {seed}: {renewals} writes at rest");
-    }
+fn a_holder_cut_off_is_replaced() {
+    explore(1, losses::holder_cut_off);
 }
 
 #[test]
-fn nothing_moves_when_the_api_server_returns() {
-    for (seed, on_loss) in seeds().zip([OnApiLoss::Hold, OnApiLoss::Withdraw].into_iter().cycle()) {
-        let mut world = calm(seed, Weather { on_loss, ..CALM });
-        let before = owners(&world);
-        world.set_outage(true);
-        world.run(50 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        match on_loss {
-            OnApiLoss::Hold => all_answered(&world).expect("held throughout"),
-            OnApiLoss::Withdraw => {
-                assert!(
-                    !world.vips.iter().any(|v| world.nodes.iter().any(|n| n.answers(world.t, *v)))
-                );
-            }
-        }
-        let writes = world.store.writes;
-        world.set_outage(false);
-        world.run(80 * SECOND, |w| one_owner(w, true)).expect("one owner");
-        all_answered(&world).expect("answered again");
-        assert_eq!(before, owners(&world), "seed {seed}, {on_loss:?}: a VIP moved");
-        let renewals = world.store.writes - writes;
-        assert!(renewals <= 3 * 32, "seed {seed}: {renewals} writes in 30 s: more than renewals");
-    }
+fn a_follower_cut_off_changes_nothing() {
+    explore(4, losses::follower_cut_off);
+}
+
+#[test]
+fn a_stopped_holder_that_goes_on_stays_silent() {
+    explore(1, losses::stopped);
+}
+
+#[test]
+fn planned_moves_have_no_gap() {
+    explore(1, moves::planned);
+}
+
+#[test]
+fn a_thousand_vips_are_spread_evenly() {
+    explore(300, spread::thousand);
 }

@@ -1,56 +1,29 @@
-//! The API server of the simulation: two kinds of leases, compare-and-swap,
-//! one global version, and a history for watches.
+//! The API server's store: two kinds of leases, compare-and-swap, one global
+//! version, and a history for watches to resume from.
+//!
+//! Versions only grow, as they do on a real API server that is restarted. An etcd
+//! that is restored from a backup takes writes back that nodes have seen: no
+//! protocol over leases survives that, and it is not simulated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use announcer::{
-    ownership::{
-        lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Seen, Version, VipLease},
-        machine::Input,
-    },
+    ownership::lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Seen, Version, VipLease},
     types::{NodeName, Session, Vip},
 };
 
-/// What a change was about, as a watch delivers it.
+/// One write, as watches tell of it.
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
-    /// What a watch by name shows; and what the watch of closed leases shows, if
-    /// the lease was closed before or is closed now.
-    Node {
-        node: NodeName,
-        seen: Seen<NodeLease>,
-        overview: Option<NodeLease>,
-    },
-    Vip(Vip, Seen<VipLease>),
+pub(crate) struct Change {
+    pub(crate) version: Version,
+    pub(crate) what: What,
 }
 
-impl Change {
-    /// What a node sees of it that watches `watched` by name.
-    pub(crate) fn seen_by(self, watched: &BTreeSet<NodeName>) -> Option<Input> {
-        match self {
-            Self::Node { node, seen, .. } if watched.contains(&node) => {
-                Some(Input::NodeLease(node, seen))
-            }
-            Self::Node { node, overview, .. } => {
-                Some(Input::NodeLease(node, Seen::Present(overview?)))
-            }
-            Self::Vip(vip, seen) => Some(Input::VipLease(vip, seen)),
-        }
-    }
-}
-
-/// What the watch of closed leases makes of a change: a lease that leaves it has
-/// been opened, as far as can be told from there.
-fn overview(
-    before: Option<&NodeLease>,
-    after: Option<&NodeLease>,
-    at: Version,
-) -> Option<NodeLease> {
-    match (before, after) {
-        (_, Some(after)) if !after.open => Some(after.clone()),
-        (Some(before), _) if !before.open => Some(before.opened(at)),
-        _ => None,
-    }
+/// What was written.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Node { node: NodeName, before: Option<NodeLease>, after: Option<NodeLease> },
+    Vip { vip: Vip, after: Option<VipLease> },
 }
 
 #[derive(Default)]
@@ -58,105 +31,178 @@ pub(crate) struct Store {
     version: u64,
     nodes: BTreeMap<NodeName, NodeLease>,
     vips: BTreeMap<Vip, VipLease>,
+    history: Vec<Change>,
+    /// The version up to which the history is gone.
+    compacted: u64,
     /// How many writes were applied.
     pub(crate) writes: u64,
 }
 
 impl Store {
-    /// Applies a request; returns the answer, and the change if there was one.
-    pub(crate) fn apply(&mut self, request: &Request) -> (Answer, Option<Change>) {
+    /// Applies a request; returns the answer, and whether it changed anything.
+    pub(crate) fn apply(&mut self, request: &Request) -> (Answer, bool) {
         match request {
-            Request::ReadNode(node) => (Answer::Node(found(self.nodes.get(node).cloned())), None),
-            Request::ReadVip(vip) => (Answer::Vip(found(self.vips.get(vip).cloned())), None),
+            Request::ReadNode(node) => (Answer::Node(found(self.nodes.get(node))), false),
+            Request::ReadVip(vip) => (Answer::Vip(found(self.vips.get(vip))), false),
             Request::WriteNode { node, expect, transitions, open } => {
-                let current = self.nodes.get(node);
-                if let Some(refusal) = refuse(current.map(NodeLease::expect), expect) {
-                    return (Answer::Node(refusal), None);
-                }
-                let uid = match current {
-                    Some(lease) => lease.session.uid().to_owned(),
-                    None => format!("uid-{}", self.version + 1),
+                let current = self.nodes.get(node).map(NodeLease::expect);
+                let Ok(uid) = self.admit(current, expect.as_ref()) else {
+                    return (Answer::Node(Reply::Conflict), false);
                 };
-                let version = self.next();
                 let session = Session::new(uid, *transitions);
+                let version = self.next_version();
                 let lease = NodeLease { version, session, open: *open };
-                let before = self.nodes.insert(node.clone(), lease.clone());
-                let change = Change::Node {
-                    node: node.clone(),
-                    seen: Seen::Present(lease.clone()),
-                    overview: overview(before.as_ref(), Some(&lease), version),
-                };
-                (Answer::Node(Reply::Ok(lease)), Some(change))
+                self.put_node(node, Some(lease.clone()));
+                (Answer::Node(Reply::Ok(lease)), true)
             }
             Request::WriteVip { vip, expect, claim } => {
                 let current = self.vips.get(vip).map(VipLease::expect);
-                let uid = current.as_ref().map(|e| e.uid.clone());
-                if let Some(refusal) = refuse(current, expect) {
-                    return (Answer::Vip(refusal), None);
-                }
-                let version = self.next();
-                let uid = uid.unwrap_or_else(|| format!("uid-{}", version.0));
-                let lease = VipLease { version, uid, claim: claim.clone() };
-                self.vips.insert(*vip, lease.clone());
-                let change = Change::Vip(*vip, Seen::Present(lease.clone()));
-                (Answer::Vip(Reply::Ok(lease)), Some(change))
+                let Ok(uid) = self.admit(current, expect.as_ref()) else {
+                    return (Answer::Vip(Reply::Conflict), false);
+                };
+                let lease = VipLease { version: self.next_version(), uid, claim: claim.clone() };
+                self.put_vip(*vip, Some(lease.clone()));
+                (Answer::Vip(Reply::Ok(lease)), true)
             }
         }
     }
 
-    /// Somebody deletes a node lease by hand.
-    pub(crate) fn delete_node(&mut self, node: &NodeName) -> Option<Change> {
-        let before = self.nodes.remove(node)?;
-        let version = self.next();
-        let overview = overview(Some(&before), None, version);
-        Some(Change::Node { node: node.clone(), seen: Seen::Absent(Some(version)), overview })
+    /// The compare of compare-and-swap: the uid of the object that the write makes,
+    /// or a conflict.
+    ///
+    /// As kube-apiserver does it: an update of an object that is gone makes it
+    /// anew, whatever version it names, unless it names the uid.
+    fn admit(&self, current: Option<Expect>, expect: Option<&Expect>) -> Result<String, ()> {
+        let new = format!("uid-{}", self.version + 1);
+        match (current, expect) {
+            (None, None) => Ok(new),
+            (None, Some(expect)) if expect.uid.is_empty() => Ok(new),
+            (Some(current), Some(expect))
+                if current.version == expect.version
+                    && (expect.uid.is_empty() || current.uid == expect.uid) =>
+            {
+                Ok(current.uid)
+            }
+            _ => Err(()),
+        }
     }
 
-    /// Somebody deletes a VIP lease by hand.
-    pub(crate) fn delete_vip(&mut self, vip: Vip) -> Option<Change> {
-        self.vips.remove(&vip)?;
-        let version = self.next();
-        Some(Change::Vip(vip, Seen::Absent(Some(version))))
+    /// Somebody deletes a node lease by hand. Returns whether there was one.
+    pub(crate) fn delete_node(&mut self, node: &NodeName) -> bool {
+        let exists = self.nodes.contains_key(node);
+        if exists {
+            self.put_node(node, None);
+        }
+        exists
+    }
+
+    /// Somebody deletes a VIP lease by hand. Returns whether there was one.
+    pub(crate) fn delete_vip(&mut self, vip: Vip) -> bool {
+        let exists = self.vips.contains_key(&vip);
+        if exists {
+            self.put_vip(vip, None);
+        }
+        exists
     }
 
     /// Somebody clears a VIP lease's holder by hand.
-    pub(crate) fn clear_holder(&mut self, vip: Vip) -> Option<Change> {
-        let version = Version(self.version + 1);
-        let lease = self.vips.get_mut(&vip)?;
-        *lease = VipLease { version, uid: lease.uid.clone(), claim: Claim::Unclear };
-        let change = Change::Vip(vip, Seen::Present(lease.clone()));
-        self.next();
-        Some(change)
+    pub(crate) fn clear_holder(&mut self, vip: Vip) -> bool {
+        self.edit_vip(vip, |lease| lease.claim = Claim::Unclear)
     }
 
-    /// One node lease as a list shows it.
-    pub(crate) fn node(&self, node: &NodeName) -> Input {
-        let seen = self.nodes.get(node).cloned().map_or(Seen::Absent(None), Seen::Present);
-        Input::NodeLease(node.clone(), seen)
+    /// Somebody annotates a VIP lease: a new version that says the same.
+    pub(crate) fn touch_vip(&mut self, vip: Vip) -> bool {
+        self.edit_vip(vip, |_| {})
     }
 
-    /// Everything there is, and the absence of what is known of and gone.
-    pub(crate) fn list(&self, nodes: &[NodeName], vips: &[Vip]) -> Vec<Input> {
-        let vip = |v: &Vip| {
-            let seen = self.vips.get(v).cloned().map_or(Seen::Absent(None), Seen::Present);
-            Input::VipLease(*v, seen)
-        };
-        nodes.iter().map(|n| self.node(n)).chain(vips.iter().map(vip)).collect()
+    /// Somebody annotates a node lease: a new version that says the same.
+    pub(crate) fn touch_node(&mut self, node: &NodeName) -> bool {
+        let Some(mut lease) = self.nodes.get(node).cloned() else { return false };
+        lease.version = self.next_version();
+        self.put_node(node, Some(lease));
+        true
     }
 
-    fn next(&mut self) -> Version {
-        self.version += 1;
-        self.writes += 1;
+    fn edit_vip(&mut self, vip: Vip, edit: impl FnOnce(&mut VipLease)) -> bool {
+        let Some(mut lease) = self.vips.get(&vip).cloned() else { return false };
+        lease.version = self.next_version();
+        edit(&mut lease);
+        self.put_vip(vip, Some(lease));
+        true
+    }
+
+    /// The write that was applied last.
+    pub(crate) fn last_change(&self) -> Option<&Change> {
+        self.history.last()
+    }
+
+    /// What has happened after `version`; `None` if that is no longer known (410 Gone).
+    pub(crate) fn since(&self, version: Version) -> Option<&[Change]> {
+        let first = self.history.partition_point(|change| change.version <= version);
+        (version.0 >= self.compacted).then(|| &self.history[first..])
+    }
+
+    /// Forgets all history.
+    pub(crate) fn compact(&mut self) {
+        self.compacted = self.version;
+        self.history.clear();
+    }
+
+    /// The version of the newest write.
+    pub(crate) const fn version(&self) -> Version {
         Version(self.version)
     }
+
+    /// All node leases, as a list shows them.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&NodeName, &NodeLease)> {
+        self.nodes.iter()
+    }
+
+    /// All VIP leases, as a list shows them.
+    pub(crate) fn vips(&self) -> impl Iterator<Item = (Vip, &VipLease)> {
+        self.vips.iter().map(|(vip, lease)| (*vip, lease))
+    }
+
+    /// The node that a VIP lease names.
+    pub(crate) fn holder(&self, vip: Vip) -> Option<&NodeName> {
+        match &self.vips.get(&vip)?.claim {
+            Claim::Held { node, .. } => Some(node),
+            Claim::Released { .. } | Claim::Unclear => None,
+        }
+    }
+
+    /// One node lease, as a list of that name shows it.
+    pub(crate) fn node(&self, node: &NodeName) -> Seen<NodeLease> {
+        self.nodes.get(node).cloned().map_or(Seen::Absent(None), Seen::Present)
+    }
+
+    const fn next_version(&self) -> Version {
+        Version(self.version + 1)
+    }
+
+    fn put_node(&mut self, node: &NodeName, after: Option<NodeLease>) {
+        let before = match &after {
+            Some(lease) => self.nodes.insert(node.clone(), lease.clone()),
+            None => self.nodes.remove(node),
+        };
+        self.record(What::Node { node: node.clone(), before, after });
+    }
+
+    fn put_vip(&mut self, vip: Vip, after: Option<VipLease>) {
+        match &after {
+            Some(lease) => self.vips.insert(vip, lease.clone()),
+            None => self.vips.remove(&vip),
+        };
+        self.record(What::Vip { vip, after });
+    }
+
+    fn record(&mut self, what: What) {
+        self.version += 1;
+        self.writes += 1;
+        self.history.push(Change { version: Version(self.version), what });
+    }
 }
 
-fn found<T>(object: Option<T>) -> Reply<T> {
-    object.map_or(Reply::NotFound, Reply::Ok)
-}
-
-/// The compare of compare-and-swap. A write to a deleted object whose uid it
-/// names is a conflict too, as on the API server.
-fn refuse<T>(current: Option<Expect>, expect: &Option<Expect>) -> Option<Reply<T>> {
-    (current != *expect).then_some(Reply::Conflict)
+fn found<T: Clone>(object: Option<&T>) -> Reply<T> {
+    object.cloned().map_or(Reply::NotFound, Reply::Ok)
 }

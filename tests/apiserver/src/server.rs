@@ -11,8 +11,14 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::{
-    audit::Audit, faults::Faults, gate::Network, handler::Shared, http, objects::Objects,
-    registry::NAMESPACES, stream::Watches,
+    audit::Audit,
+    faults::Faults,
+    gate::{Network, Outage},
+    handler::Shared,
+    http,
+    objects::Objects,
+    registry::NAMESPACES,
+    stream::Watches,
 };
 
 /// How a server behaves where clusters differ.
@@ -116,6 +122,18 @@ impl ApiServer {
     /// The open watch streams.
     pub fn watches(&self) -> &Watches {
         &self.shared.watches
+    }
+
+    /// Restarts: connections are cut and new ones refused as in [`Outage::Refuse`], until it
+    /// is back without its history. Objects are kept and versions go on, as etcd has them; but
+    /// watches and exact lists from before are answered with 410, as by watch caches that start
+    /// anew. `meanwhile` runs while it is down.
+    pub fn restart<T>(&self, meanwhile: impl FnOnce(&Objects) -> T) -> T {
+        let down = self.faults().outage(Outage::Refuse);
+        let result = meanwhile(self.objects());
+        self.objects().compact();
+        down.end();
+        result
     }
 }
 

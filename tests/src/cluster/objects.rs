@@ -1,92 +1,13 @@
-//! The objects of a cluster: what the announcers' Leases say, and Services and Nodes
-//! to set scenes with.
+//! Services and their endpoints, as people and controllers write them.
 
 use std::net::Ipv4Addr;
 
-use announcer_apiserver::{NODES, SERVICES};
+use announcer_apiserver::{ENDPOINT_SLICES, SERVICES};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{ANNOUNCE, Cluster, SERVICES_IN};
-
-/// Who holds a VIP, by its Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// `spec.holderIdentity`.
-    pub node: String,
-    /// The session in which it was taken: the node lease's uid and transitions.
-    pub session: String,
-}
-
-/// The Lease of a VIP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VipLease {
-    /// `metadata.resourceVersion`: changes with every write.
-    pub version: String,
-    /// Who holds it.
-    pub held: Option<Held>,
-}
-
-/// Whether a node's session is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseState {
-    /// It is.
-    Open,
-    /// It was ended by its node, or by a fence.
-    Over,
-}
-
-/// The Lease of a node, without what changes with every renewal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeLease {
-    /// `metadata.uid` and `spec.leaseTransitions`, as VIP leases write them.
-    pub session: String,
-    /// Whether the session is in use.
-    pub state: LeaseState,
-}
-
-impl VipLease {
-    /// How the names of all begin.
-    pub const PREFIX: &str = "announcer-vip-";
-
-    /// What it is called.
-    pub fn name(vip: Ipv4Addr) -> String {
-        format!("{}{}", Self::PREFIX, vip.to_string().replace('.', "-"))
-    }
-
-    pub(super) fn read(lease: &Value) -> Self {
-        let holder = text(lease, "/spec/holderIdentity");
-        let session = text(lease, "/metadata/annotations/l2announcer.io~1session");
-        let held = (!holder.is_empty()).then_some(Held { node: holder, session });
-        Self { version: text(lease, "/metadata/resourceVersion"), held }
-    }
-}
-
-impl NodeLease {
-    /// Whether its session is in use.
-    pub fn is_open(&self) -> bool {
-        self.state == LeaseState::Open
-    }
-
-    /// What it is called.
-    pub fn name(node: &str) -> String {
-        format!("announcer-node-{node}")
-    }
-
-    pub(super) fn read(lease: &Value) -> Self {
-        let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64);
-        let session = format!("{}/{}", text(lease, "/metadata/uid"), transitions.unwrap_or(0));
-        let state = match &*text(lease, "/metadata/labels/l2announcer.io~1session") {
-            "open" => LeaseState::Open,
-            _ => LeaseState::Over,
-        };
-        Self { session, state }
-    }
-}
-
-fn text(object: &Value, pointer: &str) -> String {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
+use crate::backend::POD_PORT;
 
 impl Cluster {
     /// Creates a Service of type LoadBalancer with the label of [`ANNOUNCE`], and writes
@@ -138,9 +59,39 @@ impl Cluster {
     /// # Errors
     /// There is no such Service.
     pub fn set_label(&self, service: &str, key: &str, value: Option<&str>) -> Result<()> {
-        let patch = json!({ "metadata": { "labels": { key: value } } });
-        let written = self.server.objects().patch(&SERVICES, SERVICES_IN, service, patch);
-        written.with_context(|| format!("labelling Service {service}"))?;
+        self.patch_service(service, json!({ "metadata": { "labels": { key: value } } }))
+    }
+
+    /// Merges `patch` into a Service, but for its status.
+    ///
+    /// # Errors
+    /// There is no such Service, or it would be none any more.
+    pub fn patch_service(&self, name: &str, patch: Value) -> Result<()> {
+        let written = self.server.objects().patch(&SERVICES, SERVICES_IN, name, patch);
+        written.with_context(|| format!("changing Service {name}"))?;
+        Ok(())
+    }
+
+    /// Writes the EndpointSlice of a Service: a ready endpoint on each of these nodes.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn set_endpoints(&self, service: &str, nodes: &[usize]) -> Result<()> {
+        let endpoint = |&n: &usize| {
+            let address = self.lab.node(n).pod_ip.to_string();
+            json!({ "addresses": [address], "nodeName": self.name(n), "conditions": { "ready": true } })
+        };
+        let slice = json!({
+            "metadata": {
+                "name": format!("{service}-1"),
+                "labels": { "kubernetes.io/service-name": service },
+            },
+            "addressType": "IPv4",
+            "endpoints": nodes.iter().map(endpoint).collect::<Vec<_>>(),
+            "ports": [{ "name": "http", "port": POD_PORT }],
+        });
+        let written = self.server.objects().apply(&ENDPOINT_SLICES, SERVICES_IN, slice);
+        written.with_context(|| format!("writing the endpoints of Service {service}"))?;
         Ok(())
     }
 
@@ -151,20 +102,6 @@ impl Cluster {
     pub fn delete_service(&self, name: &str) -> Result<()> {
         let deleted = self.server.objects().delete(&SERVICES, SERVICES_IN, name);
         deleted.with_context(|| format!("deleting Service {name}"))?;
-        Ok(())
-    }
-
-    /// Writes a Node object and its condition Ready, as a kubelet would.
-    ///
-    /// # Errors
-    /// The API server refuses it.
-    pub fn set_node_ready(&self, name: &str, ready: bool) -> Result<()> {
-        let status = if ready { "True" } else { "False" };
-        let node = json!({
-            "metadata": { "name": name },
-            "status": { "conditions": [{ "type": "Ready", "status": status }] },
-        });
-        self.server.objects().apply(&NODES, "", node)?;
         Ok(())
     }
 }

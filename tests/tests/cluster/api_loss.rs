@@ -4,23 +4,12 @@ use std::time::{Duration, Instant};
 
 use announcer_apiserver::{Audited, LEASES, Match, Outage, Verb};
 use announcer_tests::{
-    cluster::{Cluster, NodeLease, SOON, Timing, VipLease},
+    cluster::{Cluster, NodeLease, SOON, Timing},
     probe::ProbeHandle,
     recording::Recording,
 };
 
-use crate::{VIP, held_by_node_1, millis};
-
-/// As the flag `--on-api-loss`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Hold,
-    Withdraw,
-}
-
-/// Quicker than the default, and slow enough for a machine that stalls for a second.
-const QUICK: Timing =
-    Timing { lease: Duration::from_millis(1600), renew: Duration::from_millis(400) };
+use crate::{Mode, QUICK, held_by_node_1, leases, millis};
 
 // The longest first and side by side: tests begin in the order of their names.
 #[test]
@@ -54,11 +43,7 @@ fn withdraw_goes_dark_in_time_for_a_black_hole() {
 }
 
 fn outage(mode: Mode, how: Outage, timing: Timing, length: Duration) {
-    let flag = match mode {
-        Mode::Hold => "hold",
-        Mode::Withdraw => "withdraw",
-    };
-    let mut cluster = Cluster::with_args(3, timing, ["--on-api-loss", flag]).unwrap();
+    let mut cluster = mode.cluster(3, timing);
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_renewals(1).unwrap();
     let before = leases(&cluster);
@@ -99,10 +84,6 @@ fn check_wire(mode: Mode, cluster: &Cluster, probe: ProbeHandle) {
         Mode::Hold => assert!(gaps.is_empty(), "{gaps:?}"),
         Mode::Withdraw => assert_eq!(gaps.len(), 1, "{gaps:?}"),
     }
-}
-
-fn leases(cluster: &Cluster) -> (Option<VipLease>, Vec<Option<NodeLease>>) {
-    (cluster.vip_lease(VIP), (1..=3).map(|n| cluster.node_lease(n)).collect())
 }
 
 /// What was written since `from`, but for each announcer's renewals of its own lease.

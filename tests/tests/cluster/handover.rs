@@ -8,11 +8,10 @@ use announcer_tests::{
     neighbour,
 };
 
-use crate::{VIP, held_by_node_1, millis};
-
-/// Two nodes answer at the same time for at most this long: until the successor's first
-/// frame has arrived, and 200 ms if that were lost (plus what a busy machine adds).
-const OVERLAP: Duration = Duration::from_millis(300);
+use crate::{
+    VIP, held_by_node_1, millis,
+    wire::{OVERLAP, steady},
+};
 
 #[test]
 fn a_killed_announcer_that_is_back_in_time_has_lost_nothing() {
@@ -29,10 +28,7 @@ fn a_killed_announcer_that_is_back_in_time_has_lost_nothing() {
     // Until what the killed ones had promised is long over.
     cluster.wait_lease_duration().unwrap();
     assert_eq!(leases(&cluster), before, "no lease moved");
-    let recording = probe.stop().unwrap();
-    assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
-    let holder = cluster.lab().node(1).mac;
-    assert_eq!(recording.answerers().into_keys().collect::<Vec<_>>(), [holder]);
+    steady(&probe.stop().unwrap(), cluster.lab().node(1).mac);
 }
 
 #[test]

@@ -8,20 +8,66 @@
 
 mod answering;
 mod api_loss;
+mod by_hand;
+mod churn;
 mod crash;
+mod economy;
+mod eligibility;
 mod handover;
 mod hang;
+mod links;
+mod partitions;
+mod placement;
+mod policies;
 mod services;
+mod watches;
+mod wire;
+mod writes;
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use announcer_tests::{
-    cluster::{Cluster, SOON},
+    cluster::{Cluster, NodeLease, SOON, Timing, VipLease},
     lab::CLIENT_NIC,
     probe::{Probe, ProbeHandle},
 };
 
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
+const THIRD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
+
+/// Quicker than the default, and slow enough for a machine that stalls for a second.
+const QUICK: Timing =
+    Timing { lease: Duration::from_millis(1600), renew: Duration::from_millis(400) };
+
+/// Nothing is answered for this long: it has ended.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// As the flag `--on-api-loss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Hold,
+    Withdraw,
+}
+
+impl Mode {
+    /// A cluster whose announcers lose the API server in this way.
+    fn cluster(self, nodes: u8, timing: Timing) -> Cluster {
+        let flag = match self {
+            Self::Hold => "hold",
+            Self::Withdraw => "withdraw",
+        };
+        Cluster::with_args(nodes, timing, STAY.into_iter().chain(["--on-api-loss", flag])).unwrap()
+    }
+}
+
+/// VIPs stay with whoever holds them, though another may be the one to hold them rather.
+const STAY: [&str; 2] = ["--rebalance-rate", "0"];
+
+/// A cluster with quick timing in which nothing moves without need.
+fn quick(nodes: u8) -> Cluster {
+    Cluster::with_args(nodes, QUICK, STAY).unwrap()
+}
 
 /// Node 1 holds [`VIP`], the other nodes could, and the client asks for it.
 fn held_by_node_1(cluster: &mut Cluster) -> ProbeHandle {
@@ -45,6 +91,12 @@ fn answered_by_node_1(cluster: &Cluster) -> ProbeHandle {
     };
     drop(ask());
     ask()
+}
+
+/// What all leases of a cluster say, but for what changes with every renewal.
+fn leases(cluster: &Cluster) -> (Option<VipLease>, Vec<Option<NodeLease>>) {
+    let nodes = 1..=cluster.lab().nodes().len();
+    (cluster.vip_lease(VIP), nodes.map(|n| cluster.node_lease(n)).collect())
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -1,9 +1,6 @@
 //! What Services ask for, the wire does.
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddrV4, time::Instant};
 
 use announcer_apiserver::SERVICES;
 use announcer_tests::{
@@ -14,12 +11,7 @@ use announcer_tests::{
 };
 use serde_json::json;
 
-use crate::{VIP, held_by_node_1, millis};
-
-const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
-const THIRD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
-/// Nothing is answered for this long: it has ended.
-const QUIET: Duration = Duration::from_millis(200);
+use crate::{OTHER, QUIET, THIRD, VIP, held_by_node_1, millis};
 
 #[test]
 fn the_wire_follows_a_service_from_its_address_to_its_end() {
@@ -47,7 +39,7 @@ fn the_wire_follows_a_service_from_its_address_to_its_end() {
     let ports = json!({ "spec": { "ports": [
         { "name": "http", "port": 80 }, { "name": "https", "port": 443 },
     ] } });
-    cluster.server().objects().patch(&SERVICES, SERVICES_IN, "web", ports).unwrap();
+    cluster.patch_service("web", ports).unwrap();
     cluster.set_label("web", "team", Some("a")).unwrap();
     cluster.wait_renewals(1).unwrap();
     probe.wait_requests(300).unwrap();

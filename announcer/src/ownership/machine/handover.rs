@@ -37,19 +37,29 @@ impl Machine {
         slot.offering = None;
         slot.offer_ends = None;
         if !self.draining && wanted.eligible.contains(&self.settings.me) {
-            return (None, self.note_better_place(now, vip, slot, wanted));
+            let ask_again = self.note_better_place(now, vip, slot, wanted);
+            return self.keep(now, vip, slot, ask_again);
         }
         let successor = self.peers.live().any(|n| wanted.eligible.contains(n));
         match (successor, self.draining) {
-            (true, false) if now < slot.offer_after => (None, Some(slot.offer_after)),
+            (true, false) if now < slot.offer_after => {
+                self.keep(now, vip, slot, Some(slot.offer_after))
+            }
             (true, _) => self.offer(vip, slot, None),
             (false, true) => {
                 slot.dropping = true;
                 (self.release(vip, slot, Claim::RELEASED), None)
             }
             // An ineligible holder is better than none.
-            (false, false) => (None, None),
+            (false, false) => self.keep(now, vip, slot, None),
         }
+    }
+
+    /// A release that was given up must not be applied behind our back: then the
+    /// lease is written anew, and that one fails.
+    fn keep(&self, now: BootTime, vip: Vip, slot: &Slot, ask_again: Option<BootTime>) -> Decision {
+        let doubtful = slot.release_in_doubt && self.heartbeat.valid(now);
+        (if doubtful { self.write_mine(vip, slot) } else { None }, ask_again)
     }
 
     /// Offered by this node: answered until somebody takes it.
@@ -73,6 +83,10 @@ impl Machine {
         let reclaim_at = if heir_is_gone { now } else { ends - self.settings.timing.stagger() };
         if now < reclaim_at {
             return (None, Some(reclaim_at));
+        }
+        if !self.heartbeat.valid(now) {
+            // Its next renewal, if it succeeds, brings the next look.
+            return (None, None);
         }
         let patience = self.settings.timing.lease_duration() * FIRST_PATIENCE;
         let longer = 2_u32.saturating_pow(slot.vain_offers).min(MOST_PATIENCE);

@@ -28,7 +28,9 @@ impl Machine {
         }
         let (request, wake) = self.decide(now, vip, &mut slot);
         slot.pending |= request.is_some();
-        if let Some(at) = wake {
+        // Whatever else is waited for: answering ends when it must.
+        let answering_ends = slot.answering_ends(now, self.settings.timing);
+        if let Some(at) = wake.into_iter().chain(answering_ends).min() {
             slot.timer = Some(at);
             self.timers.insert((at, vip));
         }
@@ -63,8 +65,10 @@ impl Machine {
                 slot.dropping = true;
                 (self.release(vip, slot, Claim::RELEASED), None)
             }
-            (Standing::MineToRestore, Some(_)) => (self.write_mine(vip, slot), None),
-            (Standing::MineToRestore, None) => (None, None),
+            (Standing::MineToRestore, Some(_)) if self.heartbeat.valid(now) => {
+                (self.write_mine(vip, slot), None)
+            }
+            (Standing::MineToRestore, _) => (None, None),
             (Standing::Free { offered_by, offered_to }, Some(wanted)) => {
                 let since = *slot.free_since.get_or_insert(now);
                 if offered_by.as_ref() == Some(&self.settings.me)
@@ -80,8 +84,7 @@ impl Machine {
                 self.peers.refresh(now, &node, named_at);
                 (None, Some(now + self.settings.timing.renew_interval()))
             }
-            (Standing::Other(_), _) => (None, slot.overlap_ends.filter(|t| *t > now)),
-            (Standing::Unknown, _) | (_, None) => (None, None),
+            (Standing::Other(_) | Standing::Unknown, _) | (_, None) => (None, None),
         }
     }
 
@@ -94,7 +97,9 @@ impl Machine {
             }
             // Held by nobody that we know of: at once, unless somebody may have
             // taken it and lost its lease to a human hand before we came.
-            (None, _) => return self.after_a_duration(now, self.blind_until),
+            (None, _) => {
+                return self.blind_until.map_or(free, |since| self.after_a_duration(now, since));
+            }
             (Some((node, held_in, version)), _) => (node, held_in, *version),
         };
         let held = matches!(slot.claim(), Some(Claim::Held { .. }));
@@ -125,14 +130,22 @@ impl Machine {
         }
     }
 
-    /// Free a lease duration after `since`, or at once if this node is alone.
+    /// Free a lease duration after `since`. Even if no other node is to be seen: its
+    /// lease may have been deleted too.
     fn after_a_duration(&self, now: BootTime, since: BootTime) -> Standing {
-        let at = since + self.settings.timing.lease_duration();
-        if now < at && self.peers.live().next().is_some() {
+        let at = self.duration_after(now, since);
+        if now < at {
             Standing::FreeAt(at)
         } else {
             Standing::Free { offered_by: None, offered_to: None }
         }
+    }
+
+    /// A lease duration after `since`, counting only time in which our own renewals
+    /// succeeded: a holder that was cut off as we were has it from then on.
+    pub(super) fn duration_after(&self, now: BootTime, since: BootTime) -> BootTime {
+        let connected = self.heartbeat.connected_since().unwrap_or(now);
+        since.max(connected) + self.settings.timing.lease_duration()
     }
 
     /// A VIP that nobody holds, or that its holder offers: take it when it is this

@@ -250,6 +250,33 @@ async fn a_watcher_lists_anew_after_410() {
 }
 
 #[tokio::test]
+async fn a_restart_keeps_objects_and_forgets_history() {
+    let server = start();
+    let api = leases(&server, "a").await;
+    let make = |name| {
+        let lease = lease_json(name, json!({}));
+        server.objects().create(&LEASES, "kube-system", lease).unwrap();
+        server.objects().resource_version()
+    };
+    let before = make("x");
+    let params = WatchParams::default();
+    let mut events = api.watch(&params, &before.to_string()).await.unwrap().boxed();
+    assert!(server.watches().until(&Match::any(), 1, LONG).await);
+    let meanwhile = server.restart(|_| make("y"));
+    // The watch was cut: nothing of what happened meanwhile.
+    assert!(!matches!(next(&mut events).await, Some(Ok(_))));
+    assert_eq!(meanwhile, before + 1);
+    let list = api.list(&ListParams::default()).await.unwrap();
+    let names: Vec<_> = list.iter().map(|lease| lease.name_any()).collect();
+    assert_eq!(names, ["x", "y"]);
+    let mut old = watch(&api, &params, &before.to_string()).await;
+    assert_eq!(next(&mut old).await.unwrap().2, "410");
+    let mut new = watch(&api, &params, list.metadata.resource_version.as_deref().unwrap()).await;
+    make("z");
+    assert_eq!(next(&mut new).await.unwrap().1, "z");
+}
+
+#[tokio::test]
 async fn versions_of_the_future_are_refused() {
     let server = start();
     let api = leases(&server, "a").await;

@@ -1,0 +1,104 @@
+//! Nodes that are lost, cut off or stopped, one at a time.
+
+use announcer::ownership::heartbeat::OnApiLoss;
+
+use super::{CALM, broken, either, flags, leader, nothing_has_moved, owners, settled, small};
+use crate::{
+    clock::{MS, SECOND},
+    faults::{Fault, Trouble},
+    invariants::{Broken, Rule},
+    world::World,
+};
+
+/// D, one monitor's and one successor's turn missed, requests, clocks 3 % off.
+const FAILOVER: u64 = 3900 * MS;
+
+/// The holder dies: all of its VIPs are answered again in time.
+pub(crate) fn crash(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, small(2 + seed % 7), 8, flags(either(seed)))?;
+    let moment = world.t + world.rng.u64(0..SECOND);
+    world.run(moment)?;
+    let victim = leader(&world);
+    world.crash(victim, true, 3600 * SECOND);
+    world.run(world.t + FAILOVER)?;
+    world.judge_settled().map_err(|broken| Broken { rule: Rule::FailoverIsTimely, ..broken })
+}
+
+/// All nodes but one die at once, even those that should have noticed.
+pub(crate) fn last_survivor(seed: u64) -> Result<(), Broken> {
+    let nodes = small(2 + seed % 9);
+    let mut world = World::new(seed, nodes, 8, flags(either(seed)), CALM).started(SECOND);
+    world.run(20 * SECOND)?;
+    let survivor = small(seed) % nodes;
+    (0..nodes).filter(|i| *i != survivor).for_each(|i| world.crash(i, true, 3600 * SECOND));
+    world.run(620 * SECOND)?;
+    world.judge_settled()
+}
+
+/// The holder is cut off: from the API server, from the LAN, or from both.
+pub(crate) fn holder_cut_off(seed: u64) -> Result<(), Broken> {
+    let on_loss = either(seed);
+    let mut world = settled(seed, 3, 8, flags(on_loss))?;
+    let (before, holder) = (owners(&world), leader(&world));
+    let cut = [Fault::CutApi, Fault::CutLan, Fault::CutOff][small(seed / 2 % 3)];
+    world.nodes[holder].api = cut == Fault::CutLan;
+    world.nodes[holder].lan = cut == Fault::CutApi;
+    world.run(world.t + FAILOVER)?;
+    let after = owners(&world);
+    match cut {
+        // Nobody knows, and it still holds.
+        Fault::CutLan => nothing_has_moved(&world, &before)?,
+        // The successors' announcements have ended what it did on trust.
+        Fault::CutApi => judge_heirs(&world, holder, after[holder].is_empty())?,
+        _ => {
+            let silent = after[holder].is_empty();
+            judge_heirs(&world, holder, silent || on_loss == OnApiLoss::Hold)?;
+        }
+    }
+    world.ease(Trouble::Api(holder));
+    world.ease(Trouble::Lan(holder));
+    world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
+
+/// Each VIP has a node that answers, besides the one that is lost.
+fn judge_heirs(world: &World, lost: usize, lost_is_right: bool) -> Result<(), Broken> {
+    let others =
+        |vip| (0..world.nodes.len()).any(|i| i != lost && world.nodes[i].answers(world.t, vip));
+    if lost_is_right && world.vips.iter().all(|vip| others(*vip)) {
+        return Ok(());
+    }
+    broken(world, Rule::FailoverIsTimely, format!("{:?}", owners(world)))
+}
+
+/// A node that holds nothing is cut off from everything.
+pub(crate) fn follower_cut_off(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 4, 1, flags(either(seed)))?;
+    let (before, holder) = (owners(&world), leader(&world));
+    let follower = (holder + 1 + small(seed / 2 % 3)) % 4;
+    world.strike(Fault::CutOff, follower);
+    world.run(world.t + 30 * SECOND)?;
+    nothing_has_moved(&world, &before)
+}
+
+/// A holder is stopped for longer than its session lasts, and goes on when others
+/// hold its VIPs: in half of the cases without having been able to hear of it, in
+/// half without being able to ask.
+pub(crate) fn stopped(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 3, 8, flags(OnApiLoss::Hold))?;
+    let holder = leader(&world);
+    let (deaf, on_trust) = (seed.is_multiple_of(2), seed / 2 % 2 == 0);
+    world.nodes[holder].lan = !deaf;
+    if on_trust {
+        world.nodes[holder].api = false;
+        let moment = world.t + world.rng.u64(0..3 * SECOND);
+        world.run(moment)?;
+    }
+    let long = world.rng.u64(600 * MS..12 * SECOND);
+    world.pause(holder, long);
+    world.run(world.t + long + 5 * SECOND)?;
+    world.ease(Trouble::Api(holder));
+    world.ease(Trouble::Lan(holder));
+    world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
