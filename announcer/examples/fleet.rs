@@ -44,6 +44,9 @@ struct Args {
     /// How many VIPs: 10.64.0.1 to 10.64.0.250, then from 10.64.1.1 on.
     #[arg(long)]
     vips: u32,
+    /// From one node's start to the next one's.
+    #[arg(long, default_value = "20ms", value_parser = humantime::parse_duration)]
+    apart: Duration,
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     lease_duration: Duration,
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
@@ -83,8 +86,10 @@ async fn main() -> Result<()> {
         let macs = vec![mac(nodes.len())];
         let store = Store::new(client, &args.namespace, timing, name.clone(), macs, Arc::default());
         let settings = settings(name, timing);
+        let later = args.apart * u32::try_from(nodes.len())?;
         nodes.spawn(async move {
             let _held = held;
+            tokio::time::sleep(later).await;
             driver::run(settings, None, store, channels).await;
         });
     }

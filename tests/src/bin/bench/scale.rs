@@ -25,6 +25,10 @@ pub(crate) struct Args {
     /// Another number of nodes than the default ones; repeatable.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5000))]
     nodes: Vec<u32>,
+    /// How often each of many nodes renews its lease; a third of the lease's duration. They
+    /// share this machine's CPUs: longer for more of them.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    renew_interval: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,7 +62,8 @@ pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
         measured.add(vips::measure(&or(&args.vips, extent.vips), extent.rest)?);
     }
     if wanted(Part::Watches) {
-        measured.add(watches::measure(&or(&args.nodes, extent.nodes), extent.rest)?);
+        let renew = args.renew_interval;
+        measured.add(watches::measure(&or(&args.nodes, extent.nodes), renew, extent.rest)?);
     }
     Ok(measured)
 }

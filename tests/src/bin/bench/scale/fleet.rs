@@ -15,6 +15,8 @@ use crate::addresses;
 
 /// Names the program, when it is not beside the announcer.
 const BINARY: &str = "BENCH_FLEET";
+/// What is asked at rest does not depend on them.
+const VIPS: u32 = 10;
 /// Descriptors for a few connections of each node, at both ends.
 const DESCRIPTORS: libc::rlim_t = 65_536;
 
@@ -28,7 +30,7 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Starts them in a namespace of their own, and waits until all sessions are open and
     /// all VIPs held.
-    pub(super) fn start(nodes: u32, vips: u32, timing: Timing, within: Duration) -> Result<Self> {
+    pub(super) fn start(nodes: u32, timing: Timing, within: Duration) -> Result<Self> {
         allow_descriptors()?;
         let ns = NetNs::new("fleet")?;
         let listener = ns.run(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
@@ -37,7 +39,7 @@ impl Fleet {
         server.objects().create(&NAMESPACES, "", namespace)?;
         let mut command = Command::new(binary()?);
         command.args(["--server", &server.url(), "--namespace", NAMESPACE]);
-        command.args(["--nodes", &nodes.to_string(), "--vips", &vips.to_string()]);
+        command.args(["--nodes", &nodes.to_string(), "--vips", &VIPS.to_string()]);
         command.args(["--lease-duration", &format!("{}ms", timing.lease.as_millis())]);
         command.args(["--renew-interval", &format!("{}ms", timing.renew.as_millis())]);
         let process = Daemon::start(command, "fleet", &ns)?;
@@ -45,7 +47,7 @@ impl Fleet {
         for n in 1..=nodes {
             fleet.wait_lease(&NodeLease::name(&format!("node-{n}")), within)?;
         }
-        for n in 0..vips {
+        for n in 0..VIPS {
             fleet.wait_lease(&VipLease::name(addresses::beyond(n)), within)?;
         }
         Ok(fleet)

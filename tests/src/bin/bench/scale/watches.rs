@@ -21,25 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Until nodes are no longer new to each other, in lease durations.
 const SETTLED: u32 = 4;
 
-pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Table> {
-    let columns = ["events/s", "per node", "updates/s", "gets/s", "all", "all per node", "CPU %"];
-    let title = "nodes at rest, one VIP for each, 3s/1s: watch events and API requests";
-    let legend = "light clients in one process that run the daemon's ownership code (Leases only); \
+pub(super) fn measure(sizes: &[u32], renew: Duration, rest: Duration) -> Result<Table> {
+    let timing = Timing { lease: renew * 3, renew };
+    let columns =
+        ["events/s", "a node's a renewal", "updates/s", "gets/s", "all", "a node's", "CPU %"];
+    let title = format!("nodes at rest, leases of {:?} renewed every {renew:?}", timing.lease);
+    let legend = "watch events (in all, and for each node between two of its renewals) and API \
+                  requests of light clients in one process that run the daemon's ownership code; \
                   CPU of all of them";
     let mut table = Table::new(title, columns).legend(legend);
     for &nodes in sizes {
         interrupt::check()?;
-        table.rows.push(at_rest(nodes, rest)?);
+        table.rows.push(at_rest(nodes, timing, rest)?);
     }
     Ok(table)
 }
 
-fn at_rest(nodes: u32, rest: Duration) -> Result<Row> {
+fn at_rest(nodes: u32, timing: Timing, rest: Duration) -> Result<Row> {
     progress(&format!("{nodes} nodes at rest, for {rest:?}"));
-    let timing = Timing::DEFAULT;
     let began = Instant::now();
-    let fleet = Fleet::start(nodes, nodes, timing, PATIENCE)?;
-    progress(&format!("  all VIPs are held after {:.1} s", began.elapsed().as_secs_f64()));
+    let fleet = Fleet::start(nodes, timing, PATIENCE)?;
+    progress(&format!("  all are there after {:.1} s", began.elapsed().as_secs_f64()));
     let audit = fleet.server().audit();
     interrupt::pause(timing.lease * SETTLED)?;
     settle::until_vips_rest(audit, PATIENCE)?;
@@ -51,7 +53,7 @@ fn at_rest(nodes: u32, rest: Duration) -> Result<Row> {
     let nodes = f64::from(nodes);
     let cells = [
         Cell::from(rates.events),
-        Cell::from(rates.events / nodes).at_most(EVENTS / timing.renew.as_secs_f64()),
+        Cell::from(rates.events / nodes * timing.renew.as_secs_f64()).at_most(EVENTS),
         rates.of_kind("update leases").into(),
         rates.of_kind("get leases").into(),
         rates.all().into(),
