@@ -43,12 +43,11 @@ pub const DEFAULT_MAX_VIPS: u32 = 8192;
 /// Size of [`CLAIMS`]: about 2,000 records.
 pub const CLAIMS_BYTES: u32 = 64 * 1024;
 
-/// A VIP is reported as claimed by one station at most once in this many nanoseconds.
+/// A VIP is reported as claimed by the same station at most once in this many
+/// nanoseconds. By another one than the last it is reported at once: a VIP may change
+/// hands twice within this time, and a stranger that claims it all the time must not
+/// hide the announcement of a new holder.
 pub const CLAIM_INTERVAL_NS: u64 = 100_000_000;
-/// The same when another station claimed it last: a VIP may change hands twice within
-/// [`CLAIM_INTERVAL_NS`], and a stranger that claims it all the time must not hide the
-/// announcement of a new holder.
-pub const NEXT_CLAIM_INTERVAL_NS: u64 = 5_000_000;
 /// Claims that one CPU reports at most in one [`CLAIM_WINDOW_NS`], over all VIPs.
 pub const CLAIM_BURST: u64 = 1024;
 /// Length of the window that [`CLAIM_BURST`] is counted in.
@@ -145,7 +144,7 @@ impl ClaimBudget {
 ///
 /// `last` is the one before: in its low 48 bits the time in units of 1,024 ns (enough
 /// for 9 years), in the others the three words of the MAC, added without carry. Two
-/// stations for which that is the same share the longer interval.
+/// stations for which that is the same share the interval.
 #[inline(always)]
 pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, mac: [u8; 6], now: u64) -> bool {
     const TIME: u64 = (1 << 48) - 1;
@@ -153,8 +152,8 @@ pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, mac: [u8; 6], now
     let who = u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]) ^ u16::from_be_bytes([e, f]);
     let this = u64::from(who) << 48 | (now >> 10 & TIME);
     let same = (this ^ *last) & !TIME == 0;
-    let interval = if same { CLAIM_INTERVAL_NS } else { NEXT_CLAIM_INTERVAL_NS };
-    let allowed = this.wrapping_sub(*last) & TIME >= interval >> 10 && budget.take(now);
+    let again = same && this.wrapping_sub(*last) & TIME < CLAIM_INTERVAL_NS >> 10;
+    let allowed = !again && budget.take(now);
     if allowed {
         *last = this;
     }

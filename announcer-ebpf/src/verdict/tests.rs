@@ -413,11 +413,11 @@ fn a_station_that_claims_all_the_time_does_not_hide_another() {
         );
         env.claims.borrow().len()
     };
-    assert_eq!((claim(0xa), claim(0xa), claim(0xb)), (1, 1, 1));
-    env.now.set(NOW + abi::NEXT_CLAIM_INTERVAL_NS);
-    assert_eq!((claim(0xa), claim(0xb), claim(0xb), claim(0xa)), (1, 2, 2, 2));
-    env.now.set(NOW + 2 * abi::NEXT_CLAIM_INTERVAL_NS);
-    assert_eq!((claim(0xb), claim(0xa)), (2, 3));
+    assert_eq!([claim(0xa), claim(0xa), claim(0xb), claim(0xb), claim(0xa)], [1, 1, 2, 2, 3]);
+    env.now.set(NOW + abi::CLAIM_INTERVAL_NS - 1024);
+    assert_eq!(claim(0xa), 3);
+    env.now.set(NOW + abi::CLAIM_INTERVAL_NS);
+    assert_eq!(claim(0xa), 4);
 }
 
 #[test]

@@ -18,7 +18,6 @@ mod store;
 mod watching;
 mod world;
 
-use announcer::ownership::heartbeat::OnApiLoss;
 use scenarios::{calm, losses, moves, spread, storms};
 use seeds::explore;
 

@@ -1,16 +1,23 @@
 //! Announcers that are ended and restarted: nothing is lost.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use announcer_apiserver::{Fault, Match, NODES, Verb};
 use announcer_tests::{
+    arp::{ArpFrame, Mac},
+    capture::Injector,
     cluster::{Cluster, SOON, Timing},
+    lab::CLIENT_NIC,
     neighbour,
 };
 
 use crate::{
-    VIP, held_by_node_1, millis,
-    wire::{OVERLAP, steady},
+    VIP, held_by_node_1, millis, quick,
+    wire::{OVERLAP, handed_over, steady},
 };
 
 #[test]
@@ -71,6 +78,31 @@ fn an_orderly_end_hands_over_without_a_gap() {
     assert!(overlap <= OVERLAP, "{overlaps:?}");
     assert_eq!(recording.answerers().len(), 2, "one successor");
     assert_eq!(neighbour::mac_of(cluster.lab().client(), VIP).unwrap(), Some(successor));
+}
+
+/// The announcement at which the old holder stops is not lost among those of a stranger.
+#[test]
+fn a_stranger_that_claims_the_vip_all_the_time_does_not_prolong_a_handover() {
+    const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0xbb, 1]);
+    let mut cluster = quick(3);
+    let probe = held_by_node_1(&mut cluster);
+    let injector = Injector::open(cluster.lab().client(), CLIENT_NIC).unwrap();
+    let claim = ArpFrame::request(STRANGER, VIP, VIP).to_padded_bytes();
+    let ended = AtomicBool::new(false);
+    let holder = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) && injector.send(&claim).is_ok() {
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let over = cluster.terminate(1, SOON);
+        let holder = over.and_then(|()| cluster.wait_for_holder(VIP, SOON, |n| n != 1));
+        let more = probe.wait_requests(300);
+        ended.store(true, Ordering::Relaxed);
+        more.and(holder)
+    });
+    let successor = cluster.lab().node(holder.unwrap()).mac;
+    handed_over(&probe.stop().unwrap(), successor);
 }
 
 #[test]

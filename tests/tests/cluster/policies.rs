@@ -74,6 +74,9 @@ fn the_wire_follows_a_policy() {
     cluster.delete_policy("db").unwrap();
     db_probe.wait_answer_by(at(2), SOON).unwrap();
 
+    // Until the handover is over.
+    db_probe.wait_requests(300).unwrap();
+
     // A policy with a mistake announces nothing, and the flags do not come back.
     cluster.set_policy("more", json!({ "interfaces": ["ens("] })).unwrap();
     db_probe.wait_until_dark(QUIET, SOON).unwrap();

@@ -90,9 +90,9 @@ fn some_conflicts_on_renewals_interrupt_nothing() {
     let mut cluster = Mode::Withdraw.cluster(3, QUICK);
     let probe = held_by_node_1(&mut cluster);
     let before = leases(&cluster);
-    let storms = [1, 2, 3].map(|n| inject(&cluster, 5, cluster.renewals(n), CONFLICT));
+    let storms = [1, 2, 3].map(|n| inject(&cluster, 3, cluster.renewals(n), CONFLICT));
     for storm in storms {
-        assert!(storm.wait_hits(5, SOON));
+        assert!(storm.wait_hits(3, SOON));
     }
     cluster.wait_lease_duration().unwrap();
     assert_eq!(leases(&cluster), before);

@@ -87,7 +87,7 @@ pub(crate) fn follower_cut_off(seed: u64) -> Result<(), Broken> {
 pub(crate) fn stopped(seed: u64) -> Result<(), Broken> {
     let mut world = settled(seed, 3, 8, flags(OnApiLoss::Hold))?;
     let holder = leader(&world);
-    let (deaf, on_trust) = (seed.is_multiple_of(2), seed / 2 % 2 == 0);
+    let (deaf, on_trust) = (seed.is_multiple_of(2), (seed / 2).is_multiple_of(2));
     world.nodes[holder].lan = !deaf;
     if on_trust {
         world.nodes[holder].api = false;

@@ -47,7 +47,7 @@ impl Watcher {
 pub(crate) fn planned(seed: u64) -> Result<(), Broken> {
     let mut world = settled(seed, small(2 + seed % 4), 12, flags(either(seed)))?;
     let holder = leader(&world);
-    let heard = seed / 2 % 4 != 0;
+    let heard = !(seed / 2).is_multiple_of(4);
     world.nodes[holder].lan = heard;
     let overlap = if heard { OVERLAP } else { OVERLAP_UNHEARD };
     let mut watcher = Watcher { overlap, doubled: BTreeMap::new() };

@@ -19,6 +19,12 @@ pub(crate) struct Args {
     /// Nothing but this; repeatable.
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
+    /// Another number of VIPs than the default ones; repeatable.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
+    vips: Vec<u32>,
+    /// Another number of nodes than the default ones; repeatable.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    nodes: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,13 +49,16 @@ const QUICK: Extent =
 
 pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
     let extent = if quick { QUICK } else { FULL };
+    let or = |given: &[u32], default: &[u32]| {
+        if given.is_empty() { default.to_vec() } else { given.to_vec() }
+    };
     let mut measured = Measured::default();
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Vips) {
-        measured.add(vips::measure(extent.vips, extent.rest)?);
+        measured.add(vips::measure(&or(&args.vips, extent.vips), extent.rest)?);
     }
     if wanted(Part::Watches) {
-        measured.add(watches::measure(extent.nodes, extent.rest)?);
+        measured.add(watches::measure(&or(&args.nodes, extent.nodes), extent.rest)?);
     }
     Ok(measured)
 }
