@@ -18,7 +18,7 @@ mod store;
 mod watching;
 mod world;
 
-use scenarios::{calm, losses, moves, spread, storms};
+use scenarios::{calm, hands, losses, moves, spread, storms};
 use seeds::explore;
 
 #[test]
@@ -83,7 +83,37 @@ fn nothing_moves_for_a_frozen_watch() {
 
 #[test]
 fn nothing_moves_for_an_edited_lease() {
-    explore(1, calm::edited);
+    explore(2, hands::edited);
+}
+
+#[test]
+fn nothing_moves_for_a_lease_edited_before_an_outage() {
+    explore(2, hands::edited_before_an_outage);
+}
+
+#[test]
+fn a_lease_that_cannot_be_restored_does_no_harm() {
+    explore(2, hands::unrestored);
+}
+
+#[test]
+fn an_unseen_successor_is_not_robbed() {
+    explore(2, hands::unseen_successor);
+}
+
+#[test]
+fn a_late_take_changes_nothing() {
+    explore(2, hands::late_take);
+}
+
+#[test]
+fn a_late_release_changes_nothing() {
+    explore(2, hands::late_release);
+}
+
+#[test]
+fn a_late_creation_changes_nothing() {
+    explore(2, hands::late_creation);
 }
 
 #[test]

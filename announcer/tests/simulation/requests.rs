@@ -18,6 +18,17 @@ pub(crate) struct Api {
     pub(crate) restarts: u64,
     /// Half of all writes are refused as conflicts, whatever they expect.
     pub(crate) quarrelsome: bool,
+    pub(crate) hold_ups: Vec<HoldUp>,
+}
+
+/// Requests that a story holds up: they arrive late, and their answers never.
+pub(crate) struct HoldUp {
+    pub(crate) node: usize,
+    pub(crate) which: fn(&Request) -> bool,
+    /// How late; `None`: never.
+    pub(crate) by: Option<u64>,
+    /// How many.
+    pub(crate) left: u32,
 }
 
 /// A request on its way to the API server.
@@ -80,6 +91,16 @@ impl World {
             let at = if refused { self.t + self.rng.u64(1..10) * MS } else { gives_up };
             return self.fail(sent, at.min(gives_up));
         }
+        let held_up = self.api.hold_ups.iter_mut().find(|hold_up| {
+            hold_up.node == node && hold_up.left > 0 && (hold_up.which)(&sent.request)
+        });
+        if let Some(hold_up) = held_up {
+            hold_up.left -= 1;
+            if let Some(by) = hold_up.by {
+                self.schedule(self.t + by, Event::Arrive(sent.clone()));
+            }
+            return self.fail(sent, gives_up);
+        }
         let mut travel = || {
             let slow = rough && self.rng.u8(..) < 8;
             if slow { self.rng.u64(1..3000) * MS } else { self.rng.u64(1..10) * MS }
@@ -97,7 +118,7 @@ impl World {
 
     /// A request reaches the API server.
     pub(crate) fn arrive(&mut self, sent: Sent) {
-        if self.api.outage || self.api.restarts != sent.restarts || !self.nodes[sent.node].api {
+        if self.api.outage || self.api.restarts != sent.restarts {
             if sent.answered_at.is_some() {
                 let at = sent.gives_up;
                 self.fail(sent, at);
@@ -155,8 +176,14 @@ pub(crate) const fn about_vip(request: &Request) -> bool {
     matches!(request, Request::ReadVip(_) | Request::WriteVip { .. })
 }
 
-const fn releases(request: &Request) -> bool {
+/// Whether it says that nobody holds a VIP.
+pub(crate) const fn releases(request: &Request) -> bool {
     matches!(request, Request::WriteVip { claim: Claim::Released { .. }, .. })
+}
+
+/// Whether it says that somebody does.
+pub(crate) const fn takes(request: &Request) -> bool {
+    matches!(request, Request::WriteVip { claim: Claim::Held { .. }, .. })
 }
 
 const fn refusal(request: &Request) -> Answer {

@@ -16,7 +16,8 @@ fn crowded(settings: Settings) -> (Bench, BTreeSet<Vip>) {
     assert!(mine.len() > 10 && theirs.len() > 10, "an even spread");
     let vips: Vec<Vip> = (1..=60).map(vip).collect();
     let mut bench = Bench::new(settings, on(&vips, &both), &[]);
-    let taken = bench.pass(seconds(1));
+    // Another might have held them without our knowing.
+    let taken = bench.pass(seconds(4));
     assert_eq!(taken.len(), vips.len(), "alone, it takes all");
     taken.into_iter().for_each(|(vip, claim)| bench.grant(vip, claim));
     bench.session("node-2", 1, true);
@@ -40,7 +41,7 @@ fn a_node_that_returned_and_stays_gets_what_belongs_to_it_bit_by_bit() {
             assert!(bench.answers(vip), "until node-2 has it");
             bench.held_by(vip, "node-2");
         }
-        assert!(given.len() <= 12 || bench.now > START + seconds(11), "ten a second");
+        assert!(given.len() <= 12 || bench.now > START + seconds(14), "ten a second");
     }
     assert_eq!(given, theirs);
     assert_eq!(bench.pass(seconds(20)), [], "and nothing else moves");
