@@ -147,7 +147,8 @@ impl<'a> Crate<'a> {
         let output = cargo.stderr(Stdio::inherit()).output().context("building the simulation")?;
         let mut built = BTreeMap::new();
         for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let message: Value = serde_json::from_slice(line).context("reading from cargo build")?;
+            let message: Value =
+                serde_json::from_slice(line).context("reading from cargo build")?;
             let name = message.pointer("/target/name").and_then(Value::as_str);
             let executable = message.get("executable").and_then(Value::as_str);
             if let (Some(name), Some(executable)) = (name, executable) {

@@ -24,13 +24,18 @@ use crate::{clock::MS, requests::Sent, store::What, world::World};
 /// Between the moment when something must be over and the turn that ends it.
 const SLACK: Duration = Duration::from_millis(1);
 
+/// So many turns within a millisecond are no coincidence.
+const TURNS: u32 = 1000;
+
 /// What must hold, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     OneHolder,
     OneAnswers,
     FenceAfterValidity,
+    FencedDropsAll,
     TakeWhileValid,
+    NoSpinning,
     HandoverIsShort,
     TrustYields,
     TrustNeedsContinuity,
@@ -50,6 +55,8 @@ impl fmt::Display for Rule {
             Self::OneHolder => "at most one node holds a VIP within its validity",
             Self::OneAnswers => "one node answers, unless the other is leaving or on trust",
             Self::FenceAfterValidity => "a session is ended by others only when it is not valid",
+            Self::FencedDropsAll => "who knows that its session is over answers nothing in it",
+            Self::NoSpinning => "a daemon that has nothing to do sleeps",
             Self::TakeWhileValid => "a node takes a VIP only within its validity",
             Self::HandoverIsShort => {
                 "who has offered a VIP stops 200 ms after it knows its successor, at its announcement, or with the offer"
@@ -95,6 +102,13 @@ impl World {
     /// After every turn of a daemon: what it answers and holds, and who else does.
     pub(crate) fn judge_turn(&mut self, i: usize) {
         self.remember_turn(i);
+        if self.nodes[i].record.turns > TURNS {
+            self.break_rule(Rule::NoSpinning, format!("{} spins", self.nodes[i].name));
+        }
+        if self.nodes[i].goes_on_though_over() {
+            let how = format!("{} goes on", self.nodes[i].name);
+            self.break_rule(Rule::FencedDropsAll, how);
+        }
         self.judge_trust(i);
         let now = self.now(i);
         let node = &self.nodes[i];

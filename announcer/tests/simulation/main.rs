@@ -142,6 +142,21 @@ fn a_stopped_holder_that_goes_on_stays_silent() {
 }
 
 #[test]
+fn a_daemon_restarted_on_trust_claims_no_more() {
+    explore(2, losses::restarted_on_trust);
+}
+
+#[test]
+fn a_holder_that_knows_it_was_fenced_is_silent() {
+    explore(2, losses::fenced_and_told);
+}
+
+#[test]
+fn a_lone_node_answers_again() {
+    explore(2, losses::alone);
+}
+
+#[test]
 fn planned_moves_have_no_gap() {
     explore(1, moves::planned);
 }

@@ -229,6 +229,12 @@ impl Node {
         self.machine.is_some() && self.paused.is_none()
     }
 
+    /// Whether it is in a session that it knows to be over.
+    pub(crate) fn goes_on_though_over(&self) -> bool {
+        let session = self.machine.as_ref().and_then(|machine| machine.heartbeat().session());
+        session.is_some() && session == self.record.over.as_ref()
+    }
+
     /// Whether a daemon runs that decides about every answer: it knows what is
     /// wanted, has compared its session, and has had a turn since it was stopped.
     pub(crate) fn decides(&self) -> bool {

@@ -12,7 +12,7 @@ use announcer::{
     wire_state::Adopted,
 };
 
-use crate::world::World;
+use crate::{clock::MS, world::World};
 
 /// What is remembered of one node; times are by its own clock.
 #[derive(Default)]
@@ -30,6 +30,11 @@ pub(crate) struct Record {
     /// When it would have acted next, had it not been stopped; gone with its first
     /// turn after that.
     pub(crate) promised: Option<BootTime>,
+    /// The session that it knows to be over.
+    pub(crate) over: Option<Session>,
+    /// The millisecond of its last turn, and how many it had in it.
+    millisecond: u64,
+    pub(crate) turns: u32,
     /// How far its predecessor let the data plane answer.
     pub(crate) inherited: BootTime,
 }
@@ -71,7 +76,12 @@ impl World {
     pub(crate) fn remember_turn(&mut self, i: usize) {
         let now = self.now(i);
         let margin = self.flags.timing.margin();
+        let millisecond = self.t / MS;
         let node = &mut self.nodes[i];
+        if node.record.millisecond != millisecond {
+            (node.record.millisecond, node.record.turns) = (millisecond, 0);
+        }
+        node.record.turns += 1;
         let valid = node.machine.as_ref().is_some_and(|m| m.heartbeat().valid(now));
         let session = node.machine.as_ref().and_then(|m| m.heartbeat().session());
         let (record, held) = (&mut node.record, &node.held);
@@ -132,6 +142,17 @@ impl World {
     pub(crate) fn remember_input(&mut self, i: usize, input: &Input) {
         let now = self.now(i);
         match input {
+            Input::NodeLease(name, Seen::Present(lease))
+            | Input::Answered(Request::ReadNode(name), Answer::Node(Reply::Ok(lease)))
+                if *name == self.nodes[i].name =>
+            {
+                let session = self.nodes[i].machine.as_ref().and_then(|m| m.heartbeat().session());
+                let ended = |session: &&Session| {
+                    lease.session.follows(session) || (lease.session == **session && !lease.open)
+                };
+                let over = session.filter(ended).cloned();
+                self.nodes[i].record.over = over.or(self.nodes[i].record.over.take());
+            }
             Input::NodeLease(name, Seen::Present(_)) | Input::NodeOpened(name, _) => {
                 if let Some(other) = self.nodes.iter().position(|node| node.name == *name) {
                     self.nodes[i].met.insert(other);

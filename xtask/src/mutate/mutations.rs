@@ -50,7 +50,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "heartbeat.rs",
         find: "self.inherited_until = until;",
         replace: "self.valid_until = until;",
-        caught_by: "storm_of_failures",
+        caught_by: "a_daemon_restarted_on_trust_claims_no_more",
         seeds: SEEDS,
     },
     Mutation {
@@ -59,7 +59,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "heartbeat.rs",
         find: "if self.session.is_some() && self.session != current { self.lose(now) } else { false }",
         replace: "false",
-        caught_by: "storm_of_failures",
+        caught_by: "a_holder_that_knows_it_was_fenced_is_silent",
         seeds: SEEDS,
     },
     Mutation {
@@ -178,7 +178,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine/rules.rs",
         find: "                Some(session) if session != held_in => free,\n",
         replace: "",
-        caught_by: "storm_of_failures",
+        caught_by: "a_lone_node_answers_again",
         seeds: SEEDS,
     },
     Mutation {
@@ -196,8 +196,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "peers.rs",
         find: "self.over_after(peer.session_since, connected_since)",
         replace: "Tenure::Over",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "a_late_creation_changes_nothing",
+        seeds: SEEDS,
     },
     Mutation {
         name: "stale-absence",
@@ -242,8 +242,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "lease.rs",
         find: "Expect { uid: self.uid.clone(), version: self.version }",
         replace: "Expect { uid: String::new(), version: self.version }",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "a_late_take_changes_nothing",
+        seeds: SEEDS,
     },
     Mutation {
         name: "absent-after-start-taken-at-once",
@@ -260,8 +260,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine/rules.rs",
         find: "since.max(connected) + self.settings.timing.lease_duration()",
         replace: "since.max(connected.min(since)) + self.settings.timing.lease_duration()",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "nothing_moves_for_a_lease_edited_before_an_outage",
+        seeds: SEEDS,
     },
     Mutation {
         name: "missing-lease-taken-at-once",
@@ -269,8 +269,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine/rules.rs",
         find: "Some(since) if !held => self.after_a_duration(now, since),",
         replace: "Some(_) if !held => over,",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "an_unseen_successor_is_not_robbed",
+        seeds: SEEDS,
     },
     Mutation {
         name: "not-restored",
@@ -287,8 +287,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "vip.rs",
         find: "mine && self.restore_by(timing).is_none_or(|by| now < by)",
         replace: "mine",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "a_lease_that_cannot_be_restored_does_no_harm",
+        seeds: SEEDS,
     },
     Mutation {
         name: "restores-late",
@@ -296,8 +296,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine.rs",
         find: "let setbacks = if slot.missing_since.is_some() { 0 } else { slot.setbacks };",
         replace: "let setbacks = slot.setbacks;",
-        caught_by: "storm_of_hands",
-        seeds: 2000,
+        caught_by: "a_lease_that_cannot_be_restored_does_no_harm",
+        seeds: SEEDS,
     },
     // Planned moves.
     Mutation {
@@ -351,8 +351,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine/handover.rs",
         find: "slot.release_in_doubt && self.heartbeat.valid(now)",
         replace: "false",
-        caught_by: "storm_of_changes",
-        seeds: 1000,
+        caught_by: "a_late_release_changes_nothing",
+        seeds: SEEDS,
     },
     Mutation {
         name: "ineligible-stays",
