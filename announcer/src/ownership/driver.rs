@@ -126,6 +126,8 @@ impl Driver {
                     self.lease_event(event);
                 } else if let Some(Some(attempted)) = inflight.next().now_or_never() {
                     self.answered(attempted);
+                } else if let Ok(claim) = self.channels.claims.try_recv() {
+                    self.claimed(claim);
                 } else {
                     break;
                 }

@@ -67,6 +67,8 @@ pub struct Heartbeat {
     /// A renewal of ours may have been applied without our hearing of it: the
     /// conflict that follows need not be a fence.
     unanswered: bool,
+    /// Writes that conflicted since the last one that succeeded.
+    conflicts: u32,
     /// How far answers on trust reach; pushed forward by every poll.
     trust_until: BootTime,
     /// How far a predecessor let the data plane answer. It entitles to nothing
@@ -112,6 +114,7 @@ impl Heartbeat {
             // A new process has confirmed nothing yet.
             unconfirmed: Some(BootTime::ZERO),
             unanswered: false,
+            conflicts: 0,
             trust_until: BootTime::ZERO,
             inherited_until: BootTime::ZERO,
             wanted: Wanted::Undecided,
@@ -224,7 +227,10 @@ impl Heartbeat {
         let Some((pending, _)) = self.pending.take() else { return false };
         match (reply, pending) {
             (Reply::Ok(lease), Pending::Read | Pending::Create) => {
-                self.next_attempt = now;
+                // The first conflict is one with a write that this read tells of. More
+                // of them without news come from elsewhere, and go on.
+                self.next_attempt = if self.conflicts > 1 { now + self.pause() } else { now };
+                self.unanswered |= lease.open && self.session.as_ref() == Some(&lease.session);
                 self.learn_if_newer(now, lease)
             }
             (Reply::Ok(lease), Pending::Renew { sent }) => {
@@ -262,14 +268,14 @@ impl Heartbeat {
             }
             (Reply::Conflict, _) => {
                 self.lease = Known::Doubt;
+                self.conflicts = self.conflicts.saturating_add(1);
                 self.next_attempt = now;
                 false
             }
             (Reply::Failed, _) => {
                 self.unanswered |= matches!(pending, Pending::Renew { .. });
                 self.connected_since = None;
-                self.next_attempt = now + self.backoff;
-                self.backoff = (self.backoff * 2).min(self.timing.renew_interval());
+                self.next_attempt = now + self.pause();
                 false
             }
         }
@@ -366,6 +372,13 @@ impl Heartbeat {
         .max(now)
     }
 
+    /// How long to wait now; twice as long the next time.
+    fn pause(&mut self) -> Duration {
+        let pause = self.backoff;
+        self.backoff = (self.backoff * 2).min(self.timing.renew_interval());
+        pause
+    }
+
     fn write(&self, expect: Option<Expect>, transitions: u32, open: bool) -> Request {
         Request::WriteNode { node: self.me.clone(), expect, transitions, open }
     }
@@ -406,6 +419,7 @@ impl Heartbeat {
     /// A write of ours was applied, and we know it now.
     fn confirmed(&mut self, now: BootTime, sent: BootTime) {
         self.unanswered = false;
+        self.conflicts = 0;
         self.backoff = Self::FIRST_BACKOFF;
         self.connected_since.get_or_insert(now);
         if self.session.is_none() {

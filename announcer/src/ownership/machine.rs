@@ -336,6 +336,13 @@ impl Machine {
         let Some(old) = self.intent.replace(new.clone()) else { return self.mark_all() };
         if old.candidacy == Candidacy::Unlinked && new.candidacy != Candidacy::Unlinked {
             self.heartbeat.distrust(now);
+            // Who took what this node offered may have announced it when nothing was
+            // heard here.
+            for slot in self.slots.values_mut() {
+                slot.offering = None;
+                slot.offer_ends = None;
+                slot.overlap_ends = None;
+            }
         }
         let changed = |vip: &&Vip| old.vips.get(*vip) != new.vips.get(*vip);
         for vip in old.vips.keys().chain(new.vips.keys()).filter(changed) {

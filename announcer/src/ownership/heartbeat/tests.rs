@@ -229,3 +229,22 @@ fn a_renewal_of_our_own_that_went_unanswered_does_not_end_trust() {
     outage(&mut h, at(1800), at(20_000));
     assert!(h.answer_until(at(20_000)) > Some(at(20_000)));
 }
+
+#[test]
+fn conflicts_that_go_on_are_paced_and_end_no_trust() {
+    let mut h = in_session(OnApiLoss::Hold);
+    let (mut now, mut requests) = (at(1000), 0);
+    while now < at(10_000) {
+        while let Some(request) = h.poll(now) {
+            requests += 1;
+            assert!(requests < 40, "by {:?}", now.since(at(0)));
+            let reply = match request {
+                Request::ReadNode(_) => Reply::Ok(lease(2, 1, true)),
+                _ => Reply::Conflict,
+            };
+            h.answered(now, reply);
+        }
+        assert!(h.answer_until(now) > Some(now), "nobody has fenced us");
+        now = h.next_deadline(now).max(now + ms(1));
+    }
+}
