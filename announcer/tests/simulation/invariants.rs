@@ -19,10 +19,15 @@ use announcer::{
     types::{BootTime, NodeName, Vip},
 };
 
-use crate::{clock::MS, requests::Sent, store::What, world::World};
+use crate::{
+    clock::MS, node::HANDOVER_TIMEOUT, record::Offer, requests::Sent, store::What, world::World,
+};
 
 /// Between the moment when something must be over and the turn that ends it.
 const SLACK: Duration = Duration::from_millis(1);
+
+/// How long an offer is under way at most, stands, and is taken back.
+const OFFER: Duration = Duration::from_secs(3 + HANDOVER_TIMEOUT.as_secs() + 1);
 
 /// So many turns within a millisecond are no coincidence.
 const TURNS: u32 = 1000;
@@ -178,7 +183,10 @@ impl World {
     fn excused(&mut self, i: usize, vip: Vip) -> bool {
         let now = self.now(i);
         let node = &self.nodes[i];
-        if node.record.offered.contains_key(&vip) {
+        if let Some(offer) = node.record.offered.get(&vip) {
+            if node.decides() && now > offer.at + OFFER {
+                return false;
+            }
             let slack = SLACK + Duration::from_nanos(self.batch);
             let late = node.record.told.get(&vip).is_some_and(|until| now > *until + slack);
             // Who is stopped or dead stops with the time in its maps.
@@ -194,6 +202,7 @@ impl World {
     /// Whenever a daemon decides to send something.
     pub(crate) fn judge_request(&mut self, i: usize, request: &Request) {
         let Request::WriteVip { vip, expect, claim } = request else { return };
+        let now = self.now(i);
         let named = self.store.holder(*vip) == Some(&self.nodes[i].name);
         let node = &mut self.nodes[i];
         match claim {
@@ -206,7 +215,7 @@ impl World {
             }
             Claim::Released { offered_by: Some(_), .. } => {
                 let version = expect.as_ref().map_or(Version(0), |expect| expect.version);
-                node.record.offered.insert(*vip, version);
+                node.record.offered.insert(*vip, Offer { version, at: now });
                 node.record.told.remove(vip);
             }
             _ => {}

@@ -102,6 +102,11 @@ fn an_unseen_successor_is_not_robbed() {
 }
 
 #[test]
+fn an_unseen_session_is_not_robbed() {
+    explore(2, hands::unseen_session);
+}
+
+#[test]
 fn a_late_take_changes_nothing() {
     explore(2, hands::late_take);
 }
@@ -144,6 +149,11 @@ fn a_stopped_holder_that_goes_on_stays_silent() {
 #[test]
 fn a_daemon_restarted_on_trust_claims_no_more() {
     explore(2, losses::restarted_on_trust);
+}
+
+#[test]
+fn answers_that_come_late_entitle_to_nothing() {
+    explore(2, losses::slow_answers);
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub(crate) struct Node {
 pub(crate) enum Frozen {
     Nothing,
     One(Subject),
+    /// All that are about node leases.
+    Nodes,
     All,
 }
 

@@ -17,9 +17,8 @@ use crate::{clock::MS, world::World};
 /// What is remembered of one node; times are by its own clock.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// VIPs that it has offered in its session: the version of the lease that the
-    /// offer was to replace.
-    pub(crate) offered: BTreeMap<Vip, Version>,
+    /// VIPs that it has offered in its session.
+    pub(crate) offered: BTreeMap<Vip, Offer>,
     session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
@@ -39,6 +38,15 @@ pub(crate) struct Record {
     pub(crate) inherited: BootTime,
 }
 
+/// What is remembered of an offer.
+#[derive(Clone, Copy)]
+pub(crate) struct Offer {
+    /// The version of the lease that it was to replace.
+    pub(crate) version: Version,
+    /// When it was sent last.
+    pub(crate) at: BootTime,
+}
+
 impl Record {
     pub(crate) fn booted(&mut self, now: BootTime, adopted: Option<&Adopted>) {
         let inherited = adopted.and_then(|a| a.answering.values().max().copied());
@@ -54,7 +62,7 @@ impl Record {
 
     /// A lease says who has taken a VIP that was offered.
     fn taken(&mut self, now: BootTime, vip: Vip, version: Version, by_itself: bool) {
-        if self.offered.get(&vip).is_none_or(|offered| version <= *offered) {
+        if self.offered.get(&vip).is_none_or(|offer| version <= offer.version) {
             return;
         }
         if by_itself {

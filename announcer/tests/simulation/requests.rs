@@ -19,16 +19,28 @@ pub(crate) struct Api {
     /// Half of all writes are refused as conflicts, whatever they expect.
     pub(crate) quarrelsome: bool,
     pub(crate) hold_ups: Vec<HoldUp>,
+    /// How long it keeps its answers back.
+    pub(crate) slow_answers: u64,
 }
 
-/// Requests that a story holds up: they arrive late, and their answers never.
+/// What a story has in mind for the next few of a node's requests.
 pub(crate) struct HoldUp {
     pub(crate) node: usize,
     pub(crate) which: fn(&Request) -> bool,
-    /// How late; `None`: never.
-    pub(crate) by: Option<u64>,
+    pub(crate) fate: Fate,
     /// How many.
     pub(crate) left: u32,
+}
+
+/// What becomes of a request that is held up.
+#[derive(Clone, Copy)]
+pub(crate) enum Fate {
+    /// It arrives so late; its answer never does.
+    Late(u64),
+    /// It is lost.
+    Lost,
+    /// It fails at once.
+    Refused,
 }
 
 /// A request on its way to the API server.
@@ -96,17 +108,25 @@ impl World {
         });
         if let Some(hold_up) = held_up {
             hold_up.left -= 1;
-            if let Some(by) = hold_up.by {
-                self.schedule(self.t + by, Event::Arrive(sent.clone()));
+            match hold_up.fate {
+                Fate::Late(by) => {
+                    self.schedule(self.t + by, Event::Arrive(sent.clone()));
+                    self.fail(sent, gives_up);
+                }
+                Fate::Lost => self.fail(sent, gives_up),
+                Fate::Refused => {
+                    let soon = self.t + 5 * MS;
+                    self.fail(sent, soon);
+                }
             }
-            return self.fail(sent, gives_up);
+            return;
         }
         let mut travel = || {
             let slow = rough && self.rng.u8(..) < 8;
             if slow { self.rng.u64(1..3000) * MS } else { self.rng.u64(1..10) * MS }
         };
         let arrives = self.t + travel();
-        let answered = arrives + travel();
+        let answered = arrives + travel() + self.api.slow_answers;
         let answer_lost = rough && self.rng.u8(..) < 6;
         if !answer_lost && answered < gives_up {
             sent.answered_at = Some(answered);

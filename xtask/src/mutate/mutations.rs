@@ -32,7 +32,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "heartbeat.rs",
         find: "self.valid_until.max(sent + self.timing.validity())",
         replace: "self.valid_until.max(now + self.timing.validity())",
-        caught_by: "storm_with_clocks_apart",
+        caught_by: "answers_that_come_late_entitle_to_nothing",
         seeds: SEEDS,
     },
     Mutation {
@@ -205,7 +205,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "peers.rs",
         find: "Seen::Absent(_) if peer.as_of >= named_at => {",
         replace: "Seen::Absent(_) => {",
-        caught_by: "storm_of_hands",
+        caught_by: "an_unseen_session_is_not_robbed",
         seeds: SEEDS,
     },
     Mutation {
@@ -214,7 +214,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "peers.rs",
         find: "Seen::Present(_) if peer.as_of >= named_at => {",
         replace: "Seen::Present(_) => {",
-        caught_by: "storm_of_hands",
+        caught_by: "an_unseen_session_is_not_robbed",
         seeds: SEEDS,
     },
     Mutation {
@@ -251,7 +251,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "machine/rules.rs",
         find: "return self.blind_until.map_or(free, |since| self.after_a_duration(now, since));",
         replace: "return free;",
-        caught_by: "nothing_moves_for_an_edited_lease",
+        caught_by: "a_lease_that_cannot_be_restored_does_no_harm",
         seeds: SEEDS,
     },
     Mutation {
@@ -331,9 +331,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "overlap-slept-through",
         rule: "it does so whatever else is under way",
         file: "machine/rules.rs",
-        find: "wake.into_iter().chain(answering_ends).min()",
-        replace: "wake.into_iter().chain(answering_ends).next()",
-        caught_by: "storm_of_drains",
+        find: "if let Some(at) = wake.into_iter().chain(answering_ends).min() {",
+        replace: "if let Some(at) = wake {",
+        caught_by: "planned_moves_have_no_gap",
         seeds: SEEDS,
     },
     Mutation {

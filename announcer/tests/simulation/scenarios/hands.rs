@@ -9,7 +9,7 @@ use crate::{
     faults::Trouble,
     invariants::Broken,
     node::{Flags, Frozen},
-    requests::{HoldUp, about_vip, releases, takes},
+    requests::{Fate, HoldUp, about_vip, releases, takes},
     watching::Subject,
     world::World,
 };
@@ -56,8 +56,10 @@ pub(crate) fn unrestored(seed: u64) -> Result<(), Broken> {
     let (mut world, vip, holder) = one_down(seed)?;
     let before = owners(&world);
     let for_good = seed.is_multiple_of(2);
-    let left = if for_good { 100 } else { 2 };
-    world.api.hold_ups.push(HoldUp { node: holder, which: about_vip, by: None, left });
+    let left = if for_good { 100 } else { 4 };
+    let fate = if seed / 2 % 2 == 0 { Fate::Lost } else { Fate::Refused };
+    let left = if matches!(fate, Fate::Lost) { left / 2 } else { left };
+    world.api.hold_ups.push(HoldUp { node: holder, which: about_vip, fate, left });
     edit(&mut world, vip);
     world.boot(3);
     // Not so long that the node that came back is given VIPs.
@@ -103,7 +105,8 @@ pub(crate) fn unseen_successor(seed: u64) -> Result<(), Broken> {
         return Ok(());
     }
     world.store.compact();
-    world.api.hold_ups.push(HoldUp { node: heir, which: takes, by: Some(SECOND), left: 1 });
+    world.weather.catch_up = 50;
+    world.api.hold_ups.push(HoldUp { node: heir, which: about_vip, fate: Fate::Lost, left: 2 });
     world.by_hand(|w| w.store.delete_vip(vip));
     world.ease(Trouble::Frozen(blind));
     world.run(world.t + 8 * SECOND)?;
@@ -118,8 +121,8 @@ pub(crate) fn late_take(seed: u64) -> Result<(), Broken> {
     let others: Vec<_> = (0..3).filter(|i| *i != holder).collect();
     let late = others[small(seed % 2)];
     let other = others[small(1 - seed % 2)];
-    let by = Some(1500 * MS);
-    world.api.hold_ups.push(HoldUp { node: late, which: takes, by, left: 1 });
+    let fate = Fate::Late(1500 * MS);
+    world.api.hold_ups.push(HoldUp { node: late, which: takes, fate, left: 1 });
     while !world.nodes[other].answers(world.t, vip) {
         world.run(world.t + 5 * MS)?;
     }
@@ -128,7 +131,7 @@ pub(crate) fn late_take(seed: u64) -> Result<(), Broken> {
         return Ok(());
     }
     world.run(world.t + 300 * MS)?;
-    world.api.hold_ups.push(HoldUp { node: other, which: takes, by: None, left: 10 });
+    world.api.hold_ups.push(HoldUp { node: other, which: takes, fate: Fate::Lost, left: 10 });
     world.by_hand(|w| w.store.delete_vip(vip));
     world.run(world.t + 2 * SECOND)?;
     world.api.hold_ups.clear();
@@ -140,8 +143,8 @@ pub(crate) fn late_take(seed: u64) -> Result<(), Broken> {
 /// and sees nothing of what becomes of it.
 pub(crate) fn late_release(seed: u64) -> Result<(), Broken> {
     let (mut world, _, holder) = one_down(seed)?;
-    let by = Some(world.rng.u64(SECOND..4 * SECOND));
-    world.api.hold_ups.push(HoldUp { node: holder, which: releases, by, left: 20 });
+    let fate = Fate::Late(world.rng.u64(SECOND..4 * SECOND));
+    world.api.hold_ups.push(HoldUp { node: holder, which: releases, fate, left: 20 });
     world.cluster.excluded.insert(holder);
     world.proclaim();
     let moment = world.t + world.rng.u64(100 * MS..900 * MS);
@@ -152,7 +155,7 @@ pub(crate) fn late_release(seed: u64) -> Result<(), Broken> {
     world.api.hold_ups.clear();
     world.nodes[holder].frozen = Frozen::All;
     world.nodes[holder].lan = false;
-    world.run(world.t + 8 * SECOND)?;
+    world.run(world.t + 15 * SECOND)?;
     world.ease(Trouble::Frozen(holder));
     world.ease(Trouble::Lan(holder));
     world.run(world.t + 20 * SECOND)?;
@@ -167,8 +170,8 @@ pub(crate) fn late_creation(seed: u64) -> Result<(), Broken> {
     }
     let (mut world, _, holder) = one_down(seed)?;
     let name = world.nodes[holder].name.clone();
-    let by = Some(3 * SECOND);
-    world.api.hold_ups.push(HoldUp { node: holder, which: creates, by, left: 1 });
+    let fate = Fate::Late(3 * SECOND);
+    world.api.hold_ups.push(HoldUp { node: holder, which: creates, fate, left: 1 });
     world.by_hand(|w| w.store.delete_node(&name));
     while world.api.hold_ups[0].left > 0 {
         world.run(world.t + 5 * MS)?;
@@ -178,6 +181,21 @@ pub(crate) fn late_creation(seed: u64) -> Result<(), Broken> {
     world.pause(holder, 2 * SECOND);
     world.by_hand(|w| w.store.delete_node(&name));
     world.run(world.t + 4 * SECOND)?;
+    world.run(world.t + 20 * SECOND)?;
+    world.judge_settled()
+}
+
+/// A node sees that another's lease was deleted, and nothing more of node leases:
+/// not the new session either in which the other takes its VIPs again.
+pub(crate) fn unseen_session(seed: u64) -> Result<(), Broken> {
+    let (mut world, _, holder) = one_down(seed)?;
+    let blind = (holder + 1 + small(seed / 2 % 2)) % 3;
+    let name = world.nodes[holder].name.clone();
+    world.by_hand(|w| w.store.delete_node(&name));
+    world.run(world.t + 50 * MS)?;
+    world.nodes[blind].frozen = Frozen::Nodes;
+    world.run(world.t + 15 * SECOND)?;
+    world.ease(Trouble::Frozen(blind));
     world.run(world.t + 20 * SECOND)?;
     world.judge_settled()
 }
