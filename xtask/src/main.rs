@@ -14,8 +14,11 @@ mod crds;
 mod invariants;
 mod launch;
 mod lint;
+mod mutate;
 mod process;
+mod protocol;
 mod setup;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -33,6 +36,10 @@ Usage: cargo xtask <command>
   test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
   bench datapath|failover|scale [--quick] [--json FILE] [--only PART]
                              Measure a release build, and print each figure beside its goal
+  simulate [--seeds N] [--seed S] [SCENARIO]
+                             Run the simulation of the ownership protocol, all scenarios or those
+                             whose names contain SCENARIO; --seed tells the story of one that fails
+  mutate [NAME]              Break each rule of the protocol on purpose; the simulation must notice
   crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
@@ -76,6 +83,17 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             setup::ensure(&workspace, Purpose::Benches)?;
             launch::bench(&workspace, args)
         }
+        (Some("simulate"), args) => {
+            let selection = simulate::Selection::parse(args)?;
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            simulate::run(&workspace, &selection)
+        }
+        (Some("mutate"), args @ ([] | [_])) => {
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Build)?;
+            mutate::run(&workspace, args.first().and_then(|name| name.to_str()))
+        }
         (Some("lint"), []) => {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Build)?;
@@ -90,7 +108,7 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             println!("{USAGE}");
             Ok(())
         }
-        (Some("setup" | "lint" | "crds"), [extra, ..]) => {
+        (Some("setup" | "lint" | "crds"), [extra, ..]) | (Some("mutate"), [_, extra, ..]) => {
             bail!("unexpected argument {extra:?}\n\n{USAGE}")
         }
         _ => bail!("there is no command {command:?}\n\n{USAGE}"),

@@ -81,6 +81,11 @@ impl Workspace {
         self.target.join("release").join(name)
     }
 
+    /// Where the protocol is built by itself.
+    pub(crate) fn protocol(&self) -> PathBuf {
+        self.target.join("protocol")
+    }
+
     /// Where benchmarks leave their figures.
     pub(crate) fn bench_figures(&self) -> PathBuf {
         self.target.join("bench")

@@ -153,6 +153,11 @@ impl Heartbeat {
         Some(self.valid_until.max(trusted).max(self.inherited_until))
     }
 
+    /// Whether the answer to a renewal is late: it takes milliseconds as a rule.
+    pub fn overdue(&self, now: BootTime) -> bool {
+        matches!(self.pending, Some((_, sent)) if now > sent + self.timing.stagger())
+    }
+
     /// Whether VIPs are answered on trust: the API server is silent, and this
     /// daemon has run throughout. A rival's announcement ends it.
     pub fn may_hold_on(&self, now: BootTime) -> bool {

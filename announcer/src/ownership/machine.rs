@@ -185,7 +185,6 @@ impl Machine {
     /// Decides; returns what to send. Call after inputs and at `next_deadline`.
     pub fn poll(&mut self, now: BootTime) -> Vec<Request> {
         let mut out = Vec::new();
-        out.extend(self.heartbeat.poll(now));
         let connected = self.heartbeat.connected_since();
         self.blind_until = self.blind_until.filter(|since| now < self.duration_after(now, *since));
         while let Some((at, vip)) = self.timers.first().copied()
@@ -198,11 +197,11 @@ impl Machine {
             out.extend(self.look(now, vip));
         }
         out.extend(self.rebalance(now));
-        out.extend(self.peers.poll(now, self.heartbeat.valid(now), connected));
+        out.extend(self.peers.poll(now, self.may_fence(now), connected));
         if let Some(wanted) = self.wants_session(now) {
             self.heartbeat.want(now, wanted);
-            out.extend(self.heartbeat.poll(now));
         }
+        out.extend(self.heartbeat.poll(now));
         out
     }
 
@@ -210,11 +209,12 @@ impl Machine {
     pub fn next_deadline(&self, now: BootTime) -> BootTime {
         // Who is not valid fences nobody, and gives nothing away unasked; its next
         // renewal brings the next look.
-        let may_act = |t: &BootTime| self.heartbeat.valid(now) || *t > now;
+        let fence = |t: &BootTime| self.may_fence(now) || *t > now;
+        let give = |t: &BootTime| self.heartbeat.valid(now) || *t > now;
         [
             Some(self.heartbeat.next_deadline(now)),
-            self.peers.next_deadline(self.heartbeat.connected_since()).filter(may_act),
-            self.next_move().filter(may_act),
+            self.peers.next_deadline(self.heartbeat.connected_since()).filter(fence),
+            self.next_move().filter(give),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -283,6 +283,12 @@ impl Machine {
         &self.heartbeat
     }
 
+    /// Whether this node may end the session of one that it does not hear: not while
+    /// a renewal of its own is overdue, and the API server perhaps silent to all.
+    fn may_fence(&self, now: BootTime) -> bool {
+        self.heartbeat.valid(now) && !self.heartbeat.overdue(now)
+    }
+
     /// The VIPs that this node holds by their leases, and has not given up.
     pub fn held(&self) -> impl Iterator<Item = Vip> + '_ {
         self.slots
@@ -337,9 +343,9 @@ impl Machine {
         if old.candidacy == Candidacy::Unlinked && new.candidacy != Candidacy::Unlinked {
             self.heartbeat.distrust(now);
             // Who took what this node offered may have announced it when nothing was
-            // heard here.
+            // heard here; an offer still under way may be taken before we know of it.
             for slot in self.slots.values_mut() {
-                slot.offering = None;
+                slot.dropping |= slot.offering.take().is_some();
                 slot.offer_ends = None;
                 slot.overlap_ends = None;
             }
@@ -353,10 +359,13 @@ impl Machine {
 
     /// Whether this node is to be in a session; `None` while that is not known.
     fn wants_session(&self, now: BootTime) -> Option<bool> {
-        let leaving = match &self.intent {
-            _ if self.draining => true,
-            Some(intent) if self.vips_listed => intent.candidacy != Candidacy::Candidate,
-            Some(_) | None => return None,
+        let known = self.intent.as_ref().filter(|_| self.vips_listed);
+        let leaving = match known {
+            Some(intent) => self.draining || intent.candidacy != Candidacy::Candidate,
+            // What the predecessor held may still be answered, and nothing is known of it.
+            None if self.adopted.values().any(|until| now < *until) => return None,
+            None if self.draining => true,
+            None => return None,
         };
         Some(!leaving || !self.handed_over(now))
     }
@@ -454,11 +463,9 @@ impl Machine {
 
     /// Nothing is held, offered or under way any more.
     fn handed_over(&self, now: BootTime) -> bool {
-        if !self.adopted.is_empty() && !self.vips_listed {
-            // What the predecessor held is still answered, and in no slot yet.
-            return false;
-        }
-        let Some(session) = self.heartbeat.session() else { return true };
+        let Some(session) = self.heartbeat.session() else {
+            return self.heartbeat.inherited().is_none();
+        };
         let Settings { me, timing, .. } = &self.settings;
         let done = |slot: &Slot| {
             !slot.pending && !slot.answering(now, me, session, *timing) && !self.leased(slot)

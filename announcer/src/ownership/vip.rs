@@ -129,12 +129,12 @@ impl Slot {
                 self.missing_since = None;
             }
             Seen::Present(VipLease { claim: Claim::Released { offered_by, .. }, .. }) => {
-                if offered_by.as_ref() == Some(me)
-                    && let Some(stands) = self.offering.take()
-                {
-                    self.offer_ends = Some(now + stands);
-                } else if offered_by.as_ref() != Some(me) {
+                // Released by somebody else, or in another way: no offer of ours is left.
+                let offering = self.offering.take();
+                if offered_by.as_ref() != Some(me) {
                     self.offer_ends = None;
+                } else if let Some(stands) = offering {
+                    self.offer_ends = Some(now + stands);
                 }
                 self.holder = None;
                 self.missing_since = None;

@@ -19,10 +19,18 @@ use announcer::{
     types::{BootTime, NodeName, Vip},
 };
 
-use crate::{clock::MS, requests::Sent, store::What, world::World};
+use crate::{
+    clock::MS, node::HANDOVER_TIMEOUT, record::Offer, requests::Sent, store::What, world::World,
+};
 
 /// Between the moment when something must be over and the turn that ends it.
 const SLACK: Duration = Duration::from_millis(1);
+
+/// How long an offer is under way at most, stands, and is taken back.
+const OFFER: Duration = Duration::from_secs(3 + HANDOVER_TIMEOUT.as_secs() + 1);
+
+/// So many turns within a millisecond are no coincidence.
+const TURNS: u32 = 1000;
 
 /// What must hold, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +38,9 @@ pub(crate) enum Rule {
     OneHolder,
     OneAnswers,
     FenceAfterValidity,
+    FencedDropsAll,
     TakeWhileValid,
+    NoSpinning,
     HandoverIsShort,
     TrustYields,
     TrustNeedsContinuity,
@@ -50,6 +60,8 @@ impl fmt::Display for Rule {
             Self::OneHolder => "at most one node holds a VIP within its validity",
             Self::OneAnswers => "one node answers, unless the other is leaving or on trust",
             Self::FenceAfterValidity => "a session is ended by others only when it is not valid",
+            Self::FencedDropsAll => "who knows that its session is over answers nothing in it",
+            Self::NoSpinning => "a daemon that has nothing to do sleeps",
             Self::TakeWhileValid => "a node takes a VIP only within its validity",
             Self::HandoverIsShort => {
                 "who has offered a VIP stops 200 ms after it knows its successor, at its announcement, or with the offer"
@@ -95,6 +107,13 @@ impl World {
     /// After every turn of a daemon: what it answers and holds, and who else does.
     pub(crate) fn judge_turn(&mut self, i: usize) {
         self.remember_turn(i);
+        if self.nodes[i].record.turns > TURNS {
+            self.break_rule(Rule::NoSpinning, format!("{} spins", self.nodes[i].name));
+        }
+        if self.nodes[i].goes_on_though_over() {
+            let how = format!("{} goes on", self.nodes[i].name);
+            self.break_rule(Rule::FencedDropsAll, how);
+        }
         self.judge_trust(i);
         let now = self.now(i);
         let node = &self.nodes[i];
@@ -164,7 +183,8 @@ impl World {
     fn excused(&mut self, i: usize, vip: Vip) -> bool {
         let now = self.now(i);
         let node = &self.nodes[i];
-        if node.record.offered.contains_key(&vip) {
+        let stands = |offer: &&Offer| !node.decides() || now <= offer.at + OFFER;
+        if node.record.offered.get(&vip).filter(stands).is_some() {
             let slack = SLACK + Duration::from_nanos(self.batch);
             let late = node.record.told.get(&vip).is_some_and(|until| now > *until + slack);
             // Who is stopped or dead stops with the time in its maps.
@@ -180,6 +200,7 @@ impl World {
     /// Whenever a daemon decides to send something.
     pub(crate) fn judge_request(&mut self, i: usize, request: &Request) {
         let Request::WriteVip { vip, expect, claim } = request else { return };
+        let now = self.now(i);
         let named = self.store.holder(*vip) == Some(&self.nodes[i].name);
         let node = &mut self.nodes[i];
         match claim {
@@ -192,7 +213,7 @@ impl World {
             }
             Claim::Released { offered_by: Some(_), .. } => {
                 let version = expect.as_ref().map_or(Version(0), |expect| expect.version);
-                node.record.offered.insert(*vip, version);
+                node.record.offered.insert(*vip, Offer { version, at: now });
                 node.record.told.remove(vip);
             }
             _ => {}

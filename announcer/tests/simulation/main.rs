@@ -18,7 +18,7 @@ mod store;
 mod watching;
 mod world;
 
-use scenarios::{calm, losses, moves, spread, storms};
+use scenarios::{calm, hands, losses, moves, spread, storms};
 use seeds::explore;
 
 #[test]
@@ -83,7 +83,42 @@ fn nothing_moves_for_a_frozen_watch() {
 
 #[test]
 fn nothing_moves_for_an_edited_lease() {
-    explore(1, calm::edited);
+    explore(2, hands::edited);
+}
+
+#[test]
+fn nothing_moves_for_a_lease_edited_before_an_outage() {
+    explore(2, hands::edited_before_an_outage);
+}
+
+#[test]
+fn a_lease_that_cannot_be_restored_does_no_harm() {
+    explore(2, hands::unrestored);
+}
+
+#[test]
+fn an_unseen_successor_is_not_robbed() {
+    explore(2, hands::unseen_successor);
+}
+
+#[test]
+fn an_unseen_session_is_not_robbed() {
+    explore(2, hands::unseen_session);
+}
+
+#[test]
+fn a_late_take_changes_nothing() {
+    explore(2, hands::late_take);
+}
+
+#[test]
+fn a_late_release_changes_nothing() {
+    explore(2, hands::late_release);
+}
+
+#[test]
+fn a_late_creation_changes_nothing() {
+    explore(2, hands::late_creation);
 }
 
 #[test]
@@ -109,6 +144,26 @@ fn a_follower_cut_off_changes_nothing() {
 #[test]
 fn a_stopped_holder_that_goes_on_stays_silent() {
     explore(1, losses::stopped);
+}
+
+#[test]
+fn a_daemon_restarted_on_trust_claims_no_more() {
+    explore(2, losses::restarted_on_trust);
+}
+
+#[test]
+fn answers_that_come_late_entitle_to_nothing() {
+    explore(2, losses::slow_answers);
+}
+
+#[test]
+fn a_holder_that_knows_it_was_fenced_is_silent() {
+    explore(2, losses::fenced_and_told);
+}
+
+#[test]
+fn a_lone_node_answers_again() {
+    explore(2, losses::alone);
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub(crate) struct Node {
 pub(crate) enum Frozen {
     Nothing,
     One(Subject),
+    /// All that are about node leases.
+    Nodes,
     All,
 }
 
@@ -227,6 +229,12 @@ impl Node {
 
     pub(crate) fn running(&self) -> bool {
         self.machine.is_some() && self.paused.is_none()
+    }
+
+    /// Whether it is in a session that it knows to be over.
+    pub(crate) fn goes_on_though_over(&self) -> bool {
+        let session = self.machine.as_ref().and_then(|machine| machine.heartbeat().session());
+        session.is_some() && session == self.record.over.as_ref()
     }
 
     /// Whether a daemon runs that decides about every answer: it knows what is

@@ -12,14 +12,13 @@ use announcer::{
     wire_state::Adopted,
 };
 
-use crate::world::World;
+use crate::{clock::MS, world::World};
 
 /// What is remembered of one node; times are by its own clock.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// VIPs that it has offered in its session: the version of the lease that the
-    /// offer was to replace.
-    pub(crate) offered: BTreeMap<Vip, Version>,
+    /// VIPs that it has offered in its session.
+    pub(crate) offered: BTreeMap<Vip, Offer>,
     session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
@@ -30,8 +29,22 @@ pub(crate) struct Record {
     /// When it would have acted next, had it not been stopped; gone with its first
     /// turn after that.
     pub(crate) promised: Option<BootTime>,
+    /// The session that it knows to be over.
+    pub(crate) over: Option<Session>,
+    /// The millisecond of its last turn, and how many it had in it.
+    millisecond: u64,
+    pub(crate) turns: u32,
     /// How far its predecessor let the data plane answer.
     pub(crate) inherited: BootTime,
+}
+
+/// What is remembered of an offer.
+#[derive(Clone, Copy)]
+pub(crate) struct Offer {
+    /// The version of the lease that it was to replace.
+    pub(crate) version: Version,
+    /// When it was sent last.
+    pub(crate) at: BootTime,
 }
 
 impl Record {
@@ -49,7 +62,7 @@ impl Record {
 
     /// A lease says who has taken a VIP that was offered.
     fn taken(&mut self, now: BootTime, vip: Vip, version: Version, by_itself: bool) {
-        if self.offered.get(&vip).is_none_or(|offered| version <= *offered) {
+        if self.offered.get(&vip).is_none_or(|offer| version <= offer.version) {
             return;
         }
         if by_itself {
@@ -71,7 +84,12 @@ impl World {
     pub(crate) fn remember_turn(&mut self, i: usize) {
         let now = self.now(i);
         let margin = self.flags.timing.margin();
+        let millisecond = self.t / MS;
         let node = &mut self.nodes[i];
+        if node.record.millisecond != millisecond {
+            (node.record.millisecond, node.record.turns) = (millisecond, 0);
+        }
+        node.record.turns += 1;
         let valid = node.machine.as_ref().is_some_and(|m| m.heartbeat().valid(now));
         let session = node.machine.as_ref().and_then(|m| m.heartbeat().session());
         let (record, held) = (&mut node.record, &node.held);
@@ -132,6 +150,17 @@ impl World {
     pub(crate) fn remember_input(&mut self, i: usize, input: &Input) {
         let now = self.now(i);
         match input {
+            Input::NodeLease(name, Seen::Present(lease))
+            | Input::Answered(Request::ReadNode(name), Answer::Node(Reply::Ok(lease)))
+                if *name == self.nodes[i].name =>
+            {
+                let session = self.nodes[i].machine.as_ref().and_then(|m| m.heartbeat().session());
+                let ended = |session: &&Session| {
+                    lease.session.follows(session) || (lease.session == **session && !lease.open)
+                };
+                let over = session.filter(ended).cloned();
+                self.nodes[i].record.over = over.or(self.nodes[i].record.over.take());
+            }
             Input::NodeLease(name, Seen::Present(_)) | Input::NodeOpened(name, _) => {
                 if let Some(other) = self.nodes.iter().position(|node| node.name == *name) {
                     self.nodes[i].met.insert(other);

@@ -18,6 +18,29 @@ pub(crate) struct Api {
     pub(crate) restarts: u64,
     /// Half of all writes are refused as conflicts, whatever they expect.
     pub(crate) quarrelsome: bool,
+    pub(crate) hold_ups: Vec<HoldUp>,
+    /// How long it keeps its answers back.
+    pub(crate) slow_answers: u64,
+}
+
+/// What a story has in mind for the next few of a node's requests.
+pub(crate) struct HoldUp {
+    pub(crate) node: usize,
+    pub(crate) which: fn(&Request) -> bool,
+    pub(crate) fate: Fate,
+    /// How many.
+    pub(crate) left: u32,
+}
+
+/// What becomes of a request that is held up.
+#[derive(Clone, Copy)]
+pub(crate) enum Fate {
+    /// It arrives so late; its answer never does.
+    Late(u64),
+    /// It is lost.
+    Lost,
+    /// It fails at once.
+    Refused,
 }
 
 /// A request on its way to the API server.
@@ -80,12 +103,30 @@ impl World {
             let at = if refused { self.t + self.rng.u64(1..10) * MS } else { gives_up };
             return self.fail(sent, at.min(gives_up));
         }
+        let held_up = self.api.hold_ups.iter_mut().find(|hold_up| {
+            hold_up.node == node && hold_up.left > 0 && (hold_up.which)(&sent.request)
+        });
+        if let Some(hold_up) = held_up {
+            hold_up.left -= 1;
+            match hold_up.fate {
+                Fate::Late(by) => {
+                    self.schedule(self.t + by, Event::Arrive(sent.clone()));
+                    self.fail(sent, gives_up);
+                }
+                Fate::Lost => self.fail(sent, gives_up),
+                Fate::Refused => {
+                    let soon = self.t + 5 * MS;
+                    self.fail(sent, soon);
+                }
+            }
+            return;
+        }
         let mut travel = || {
             let slow = rough && self.rng.u8(..) < 8;
             if slow { self.rng.u64(1..3000) * MS } else { self.rng.u64(1..10) * MS }
         };
         let arrives = self.t + travel();
-        let answered = arrives + travel();
+        let answered = arrives + travel() + self.api.slow_answers;
         let answer_lost = rough && self.rng.u8(..) < 6;
         if !answer_lost && answered < gives_up {
             sent.answered_at = Some(answered);
@@ -97,7 +138,7 @@ impl World {
 
     /// A request reaches the API server.
     pub(crate) fn arrive(&mut self, sent: Sent) {
-        if self.api.outage || self.api.restarts != sent.restarts || !self.nodes[sent.node].api {
+        if self.api.outage || self.api.restarts != sent.restarts {
             if sent.answered_at.is_some() {
                 let at = sent.gives_up;
                 self.fail(sent, at);
@@ -155,8 +196,14 @@ pub(crate) const fn about_vip(request: &Request) -> bool {
     matches!(request, Request::ReadVip(_) | Request::WriteVip { .. })
 }
 
-const fn releases(request: &Request) -> bool {
+/// Whether it says that nobody holds a VIP.
+pub(crate) const fn releases(request: &Request) -> bool {
     matches!(request, Request::WriteVip { claim: Claim::Released { .. }, .. })
+}
+
+/// Whether it says that somebody does.
+pub(crate) const fn takes(request: &Request) -> bool {
+    matches!(request, Request::WriteVip { claim: Claim::Held { .. }, .. })
 }
 
 const fn refusal(request: &Request) -> Answer {

@@ -261,6 +261,7 @@ impl World {
         match &self.nodes[i].frozen {
             Frozen::Nothing => false,
             Frozen::One(frozen) => frozen == subject,
+            Frozen::Nodes => *subject != Subject::Vips,
             Frozen::All => true,
         }
     }

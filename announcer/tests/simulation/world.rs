@@ -316,6 +316,9 @@ impl World {
     }
 
     fn feed(&mut self, i: usize, input: Input) {
+        if !matches!(input, Input::Intent(_)) {
+            self.trace(|w| format!("  {} <- {input:?}", w.nodes[i].name));
+        }
         self.remember_input(i, &input);
         let now = self.now(i);
         if let Some(machine) = &mut self.nodes[i].machine {

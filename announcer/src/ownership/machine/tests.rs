@@ -243,6 +243,20 @@ fn who_had_no_link_does_not_answer_beside_a_successor_that_it_could_not_hear() {
 }
 
 #[test]
+fn who_had_no_link_does_not_answer_while_its_offer_is_still_under_way() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    let without = Candidacy::Unlinked;
+    let intent = Intent { candidacy: without, ..on(&[vip(10)], &nodes(&["node-2"])) };
+    bench.input(Input::Intent(Arc::new(intent)));
+    assert_eq!(bench.pass(Duration::ZERO).len(), 1, "offered, and no answer yet");
+    bench.input(Input::Intent(Arc::new(on(&[vip(10)], &both))));
+    assert!(!bench.answers(vip(10)), "it may have been taken");
+}
+
+#[test]
 fn the_interfaces_of_a_vip_go_with_it() {
     let mut intent = on(&[vip(10), vip(11)], &nodes(&[ME]));
     let only_eth1 = crate::intent::desired::InterfacePatterns::one("^eth1$").expect("valid");

@@ -2,7 +2,7 @@
 
 use super::{broken, either, flags, nothing_has_moved, owners, settled, small};
 use crate::{
-    clock::{MS, SECOND},
+    clock::SECOND,
     faults::Fault,
     invariants::{Broken, Rule},
     world::World,
@@ -72,26 +72,5 @@ pub(crate) fn frozen(seed: u64) -> Result<(), Broken> {
     let before = owners(&world);
     world.strike(Fault::Freeze, small(seed % 3));
     world.run(world.t + 30 * SECOND)?;
-    nothing_has_moved(&world, &before)
-}
-
-/// A VIP lease is deleted by hand, or its holder cleared, while a node starts that
-/// has never seen who held it.
-pub(crate) fn edited(seed: u64) -> Result<(), Broken> {
-    let mut world = settled(seed, 4, 20, flags(either(seed)))?;
-    world.crash(3, true, 3600 * SECOND);
-    world.run(world.t + 20 * SECOND)?;
-    let before = owners(&world);
-    let vip = world.vips[small(seed % 20)];
-    let starts = world.rng.bool();
-    if starts {
-        world.boot(3);
-        let later = world.t + world.rng.u64(0..60) * MS;
-        world.run(later)?;
-    }
-    let clear = world.rng.bool();
-    world.by_hand(|w| if clear { w.store.clear_holder(vip) } else { w.store.delete_vip(vip) });
-    // Not so long that the node that came back is given VIPs.
-    world.run(world.t + 8 * SECOND)?;
     nothing_has_moved(&world, &before)
 }

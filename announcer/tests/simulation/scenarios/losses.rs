@@ -1,12 +1,13 @@
 //! Nodes that are lost, cut off or stopped, one at a time.
 
-use announcer::ownership::heartbeat::OnApiLoss;
+use announcer::ownership::{heartbeat::OnApiLoss, lease::Request};
 
 use super::{CALM, broken, either, flags, leader, nothing_has_moved, owners, settled, small};
 use crate::{
     clock::{MS, SECOND},
-    faults::{Fault, Trouble},
+    faults::{Drift, Fault, Trouble, Weather},
     invariants::{Broken, Rule},
+    requests::{Fate, HoldUp},
     world::World,
 };
 
@@ -100,5 +101,65 @@ pub(crate) fn stopped(seed: u64) -> Result<(), Broken> {
     world.ease(Trouble::Api(holder));
     world.ease(Trouble::Lan(holder));
     world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
+
+/// A daemon that answers on trust is killed, and comes back just before others have
+/// waited long enough; it can read its lease, and not renew it.
+pub(crate) fn restarted_on_trust(seed: u64) -> Result<(), Broken> {
+    const fn renews(request: &Request) -> bool {
+        matches!(request, Request::WriteNode { .. })
+    }
+    let mut world = settled(seed, 3, 8, flags(OnApiLoss::Hold))?;
+    let holder = leader(&world);
+    world.nodes[holder].api = false;
+    let moment = world.t + world.rng.u64(1600 * MS..3200 * MS);
+    world.run(moment)?;
+    let pause = world.rng.u64(10..200) * MS;
+    world.crash(holder, false, pause);
+    world.ease(Trouble::Api(holder));
+    world.api.hold_ups.push(HoldUp { node: holder, which: renews, fate: Fate::Lost, left: 3 });
+    world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
+
+/// A holder is told by its watch that it was fenced, while all it sends is lost.
+pub(crate) fn fenced_and_told(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 3, 8, flags(either(seed)))?;
+    let holder = leader(&world);
+    let all = |_: &Request| true;
+    world.api.hold_ups.push(HoldUp { node: holder, which: all, fate: Fate::Lost, left: 20 });
+    world.nodes[holder].lan = false;
+    world.run(world.t + 30 * SECOND)?;
+    world.ease(Trouble::Lan(holder));
+    world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
+
+/// The only node is restarted, with or without its maps.
+pub(crate) fn alone(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 1, 4, flags(either(seed)))?;
+    let long = world.rng.u64(10 * MS..4 * SECOND);
+    let power = world.rng.bool();
+    world.crash(0, power, long);
+    world.run(world.t + long + 4 * SECOND)?;
+    world.judge_settled()
+}
+
+/// Renewals are applied at once and answered late, clock rates are nearly as far
+/// apart as the margin allows, and then the holder is cut off.
+pub(crate) fn slow_answers(seed: u64) -> Result<(), Broken> {
+    let drifting = Weather { drift: Drift::Apart(100_000), ..CALM };
+    let mut world = World::new(seed, 3, 8, flags(either(seed)), drifting).started(SECOND);
+    world.run(20 * SECOND)?;
+    world.api.slow_answers = 600 * MS;
+    let moment = world.t + world.rng.u64(4 * SECOND..6 * SECOND);
+    world.run(moment)?;
+    let holder = leader(&world);
+    world.nodes[holder].api = false;
+    world.api.slow_answers = 0;
+    world.run(world.t + 10 * SECOND)?;
+    world.ease(Trouble::Api(holder));
+    world.run(world.t + 20 * SECOND)?;
     world.judge_settled()
 }

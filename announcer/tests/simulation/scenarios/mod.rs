@@ -1,6 +1,7 @@
 //! Stories: what happens to a cluster, and what must come of it.
 
 pub(crate) mod calm;
+pub(crate) mod hands;
 pub(crate) mod losses;
 pub(crate) mod moves;
 pub(crate) mod spread;
