@@ -33,7 +33,8 @@ Usage: cargo xtask <command>
   lab [ARGS]                 Build everything and show the announcer at work in network namespaces
   run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
                              cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
-  test [FILTER] [-- ARGS]    Run all tests, or those whose path contains FILTER; ARGS go to libtest
+  test [FILTER] [-- ARGS]    Run all tests and mutations, or the tests whose path contains FILTER;
+                             ARGS go to libtest
   bench datapath|failover|scale [--quick] [--json FILE] [--only PART]
                              Measure a release build, and print each figure beside its goal
   simulate [--seeds N] [--seed S] [SCENARIO]

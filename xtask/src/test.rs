@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     launch::{ANNOUNCER_BIN, build_all},
+    mutate,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
 };
@@ -55,7 +56,7 @@ impl Selection {
 const PER_CPU: usize = 3;
 
 /// Builds everything and runs the selected tests; an error when one fails, or
-/// when a filter selects none.
+/// when a filter selects none. All tests include the mutations.
 ///
 /// Tests of one file run [`PER_CPU`] at a time on each CPU (RUST_TEST_THREADS and
 /// `-- --test-threads` change it), files one after the other: network tests have
@@ -82,7 +83,10 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
 
     let (result, counts) = tally(&mut test)?;
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
+    let everything = selection.filter.is_none() && selection.libtest.is_empty();
+    let mutations = if everything { mutate::run(workspace, None) } else { Ok(()) };
     result?;
+    mutations?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {
         bail!("no test's path contains {}", filter.to_string_lossy());
     }

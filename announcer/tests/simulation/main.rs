@@ -127,6 +127,16 @@ fn a_dead_holder_is_replaced_in_time() {
 }
 
 #[test]
+fn a_holder_that_is_back_and_may_not_is_replaced() {
+    explore(2, losses::back_elsewhere);
+}
+
+#[test]
+fn a_daemon_drained_before_it_knows_anything_does_no_harm() {
+    explore(1, losses::drained_unknowing);
+}
+
+#[test]
 fn a_last_survivor_answers_for_all() {
     explore(2, losses::last_survivor);
 }

@@ -14,7 +14,7 @@ use std::{
 use crate::{clock::MS, invariants::Broken};
 
 /// Without SIMULATION_SEEDS.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 400;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|s| s.parse().expect("a number"))

@@ -63,7 +63,6 @@ impl Machine {
             (Standing::Mine, None) => {
                 // No Service wants it any more: nothing to hand over.
                 slot.dropping = true;
-                slot.offering = None;
                 (self.release(vip, slot, Claim::RELEASED), None)
             }
             (Standing::MineToRestore, Some(_)) if self.heartbeat.valid(now) => {

@@ -57,7 +57,7 @@ pub(crate) fn unrestored(seed: u64) -> Result<(), Broken> {
     let before = owners(&world);
     let for_good = seed.is_multiple_of(2);
     let left = if for_good { 100 } else { 4 };
-    let fate = if seed / 2 % 2 == 0 { Fate::Lost } else { Fate::Refused };
+    let fate = if (seed / 2).is_multiple_of(2) { Fate::Lost } else { Fate::Refused };
     let left = if matches!(fate, Fate::Lost) { left / 2 } else { left };
     world.api.hold_ups.push(HoldUp { node: holder, which: about_vip, fate, left });
     edit(&mut world, vip);
@@ -97,6 +97,8 @@ pub(crate) fn unseen_successor(seed: u64) -> Result<(), Broken> {
     let (mut world, vip, holder) = one_down(seed)?;
     let blind = (0..3).filter(|i| *i != holder).nth(small(seed % 2)).unwrap_or(0);
     world.nodes[blind].frozen = Frozen::One(Subject::Vips);
+    // Nor does it learn of it by trying.
+    world.api.hold_ups.push(HoldUp { node: blind, which: about_vip, fate: Fate::Lost, left: 3 });
     world.crash(holder, true, 3600 * SECOND);
     world.run(world.t + 6 * SECOND)?;
     let heir = leader(&world);
@@ -191,6 +193,12 @@ pub(crate) fn unseen_session(seed: u64) -> Result<(), Broken> {
     let (mut world, _, holder) = one_down(seed)?;
     let blind = (holder + 1 + small(seed / 2 % 2)) % 3;
     let name = world.nodes[holder].name.clone();
+    if (seed / 4).is_multiple_of(2) {
+        // The last it saw is a session in between.
+        world.by_hand(|w| w.store.delete_node(&name));
+        world.run(world.t + 6 * SECOND)?;
+        world.nodes[blind].frozen = Frozen::Nodes;
+    }
     world.by_hand(|w| w.store.delete_node(&name));
     world.run(world.t + 50 * MS)?;
     world.nodes[blind].frozen = Frozen::Nodes;

@@ -7,7 +7,9 @@ use crate::{
     clock::{MS, SECOND},
     faults::{Drift, Fault, Trouble, Weather},
     invariants::{Broken, Rule},
+    node::Frozen,
     requests::{Fate, HoldUp},
+    watching::Subject,
     world::World,
 };
 
@@ -23,6 +25,37 @@ pub(crate) fn crash(seed: u64) -> Result<(), Broken> {
     world.crash(victim, true, 3600 * SECOND);
     world.run(world.t + FAILOVER)?;
     world.judge_settled().map_err(|broken| Broken { rule: Rule::FailoverIsTimely, ..broken })
+}
+
+/// A holder loses power and is back in a new session before others have fenced it,
+/// when one of its VIPs may not be held there any more.
+pub(crate) fn back_elsewhere(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 3, 8, flags(either(seed)))?;
+    let holder = leader(&world);
+    let elsewhere = (0..3).filter(|i| *i != holder).collect();
+    world.cluster.services.insert(world.vips[0], Some(elsewhere));
+    let moment = world.t + world.rng.u64(100..1500) * MS;
+    world.crash(holder, true, moment - world.t);
+    world.proclaim();
+    world.run(moment + FAILOVER)?;
+    world.judge_settled()
+}
+
+/// A daemon is killed, and drained when it is back and knows nothing but its own
+/// session yet; its maps answer all the while.
+pub(crate) fn drained_unknowing(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 3, 8, flags(either(seed)))?;
+    let holder = leader(&world);
+    world.crash(holder, false, 20 * MS);
+    world.run(world.t + 20 * MS)?;
+    world.nodes[holder].frozen = Frozen::One(Subject::Vips);
+    let moment = world.t + world.rng.u64(1..60) * MS;
+    world.run(moment)?;
+    world.drain(holder);
+    world.run(world.t + 10 * SECOND)?;
+    world.ease(Trouble::Frozen(holder));
+    world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
 }
 
 /// All nodes but one die at once, even those that should have noticed.
