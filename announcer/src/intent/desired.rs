@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use crate::types::{NodeName, Vip};
 
 /// Which VIPs should be announced, and how each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Intent {
     /// Per VIP the nodes and interfaces. Node sets are shared between VIPs, so
     /// that 5,000 of them on 500 nodes cost 5,000 pointers.
@@ -34,7 +35,7 @@ pub enum Candidacy {
 }
 
 /// How one VIP should be announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VipIntent {
     /// Nodes that may hold it; nodes without a live announcer do no harm.
     pub eligible: Arc<BTreeSet<NodeName>>,
@@ -52,7 +53,7 @@ impl VipIntent {
 }
 
 /// Which interfaces of those that the daemon is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum InterfaceScope {
     /// All of them.
     All,
@@ -128,6 +129,13 @@ impl PartialEq for InterfacePatterns {
 }
 
 impl Eq for InterfacePatterns {}
+
+impl Hash for InterfacePatterns {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+        self.0.keys().for_each(|pattern| pattern.hash(state));
+    }
+}
 
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]

@@ -17,7 +17,7 @@ use crate::types::{BootTime, NodeName, Session};
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What to do when the API server does not answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum OnApiLoss {
     /// Keep answering while the daemon runs and no rival announces the VIP:
     /// nobody can take over through a dead API server.
@@ -45,7 +45,7 @@ enum Pending {
 }
 
 /// The state machine of this node's node lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
     me: NodeName,
     timing: Timing,

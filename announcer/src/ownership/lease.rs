@@ -22,7 +22,7 @@ pub struct Expect {
 }
 
 /// What is known of an object after a read, a write or a watch event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen<T> {
     /// It exists, like this.
     Present(T),

@@ -58,7 +58,7 @@ pub enum Input {
 }
 
 /// Settings of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// This node.
     pub me: NodeName,
@@ -84,7 +84,7 @@ impl Settings {
 }
 
 /// The ownership state machine of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine {
     settings: Settings,
     heartbeat: Heartbeat,

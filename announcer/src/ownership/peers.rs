@@ -32,7 +32,7 @@ pub enum Tenure {
 /// unfenced themselves and so still counted, one of the others finds out.
 pub const MONITORS: u32 = 3;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Peer {
     known: Seen<NodeLease>,
     changed_at: BootTime,
@@ -51,14 +51,14 @@ struct Peer {
     as_of: Version,
     /// After a conflict, or a stale reading.
     must_read: bool,
-    /// The version that made a read necessary, and the one that a read under
-    /// way was sent after.
+    /// The version that made a read necessary, and the newest one that was known
+    /// when the read under way was sent: what it finds is no older.
     read_for: Version,
     reading_for: Version,
 }
 
 /// All other nodes' node leases.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peers {
     me: NodeName,
     timing: Timing,
@@ -270,7 +270,7 @@ impl Peers {
             };
             if let Some(peer) = self.peers.get_mut(node) {
                 peer.pending = true;
-                peer.reading_for = peer.read_for;
+                peer.reading_for = peer.read_for.max(peer.as_of);
             }
         }
         due
@@ -359,5 +359,33 @@ impl Peer {
             Seen::Present(lease) if lease.open => Some(lease),
             Seen::Present(_) | Seen::Absent(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_read_that_finds_nothing_is_news_though_the_watch_has_not_shown_the_deletion() {
+        let node = |name: &str| -> NodeName { name.parse().expect("a node name") };
+        let timing = Timing::new(Duration::from_secs(3), Duration::from_secs(1)).expect("timings");
+        let mut peers = Peers::new(node("node-1"), timing);
+        let now = BootTime::ZERO + Duration::from_secs(1000);
+        let session = Session::new("node-2", 1);
+        let lease = NodeLease { version: Version(7), session, open: true };
+        peers.observe(now, &node("node-2"), Seen::Present(lease));
+        assert_eq!(peers.poll(now, true, Some(now)), []);
+        let now = now + timing.lease_duration();
+        let fence = peers.poll(now, true, Some(now - timing.lease_duration()));
+        assert!(matches!(&fence[..], [Request::WriteNode { open: false, .. }]), "{fence:?}");
+        peers.answered(now, &node("node-2"), Reply::Conflict);
+        let read = peers.poll(now, true, Some(now));
+        assert_eq!(read, [Request::ReadNode(node("node-2"))]);
+        assert!(peers.answered(now, &node("node-2"), Reply::NotFound), "its session is over");
+        assert!(!peers.is_live(&node("node-2")));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Lease timings that can work together; cannot be built otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     lease_duration: Duration,
     renew_interval: Duration,

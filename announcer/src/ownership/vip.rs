@@ -39,13 +39,13 @@ pub enum Standing {
 }
 
 /// What is remembered of one VIP lease between inputs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Slot {
     /// The newest reading; `None` before the first.
     pub lease: Option<Seen<VipLease>>,
     /// The last node that held it in order, and the version that said so.
     pub holder: Option<(NodeName, Session, Version)>,
-    /// Since when the lease has been absent or unclear though `holder` is set.
+    /// Since when the lease has been unclear, or absent though it was there before.
     pub missing_since: Option<BootTime>,
     /// Since when it has been free to take.
     pub free_since: Option<BootTime>,
@@ -119,7 +119,9 @@ impl Slot {
                 // Taken so quickly that the offer itself was not seen.
                 let offering = node != me && self.offering.take().is_some();
                 let successor = node != me && (offered || offering) && self.overlap_ends.is_none();
-                if node != me {
+                if node == me {
+                    self.overlap_ends = None;
+                } else {
                     self.hope();
                 }
                 if successor {
@@ -132,7 +134,7 @@ impl Slot {
                 // Released by somebody else, or in another way: no offer of ours is left.
                 let offering = self.offering.take();
                 if offered_by.as_ref() != Some(me) {
-                    self.offer_ends = None;
+                    self.end_handover();
                 } else if let Some(stands) = offering {
                     self.offer_ends = Some(now + stands);
                 }
@@ -141,10 +143,14 @@ impl Slot {
                 self.dropping = false;
             }
             Seen::Present(VipLease { claim: Claim::Unclear, .. }) | Seen::Absent(_) => {
-                self.offer_ends = None;
-                if self.holder.is_some() {
-                    self.missing_since.get_or_insert(now);
+                if self.given_away() {
+                    // It may have been taken before the hand came.
+                    self.holder = None;
                 }
+                self.end_handover();
+                // Whether we know of a holder or not: between two readings there may
+                // have been one that we did not see.
+                self.missing_since.get_or_insert(now);
             }
         }
         // Whatever was written against the version before can only fail now.
@@ -214,9 +220,17 @@ impl Slot {
         if !announcer {
             return;
         }
-        // The answer to our release is late, and somebody has seen the release.
-        self.dropping |= self.offering.take().is_some();
-        self.overlap_ends = None;
+        // The answer to our release is late, or was given up, and somebody has seen
+        // the release.
+        self.dropping |= self.offering.take().is_some() || self.release_in_doubt;
+        self.must_read |= self.release_in_doubt;
+        self.end_handover();
+    }
+
+    /// The handover is over: another one has an overlap of its own.
+    const fn end_handover(&mut self) {
+        self.offering = None;
         self.offer_ends = None;
+        self.overlap_ends = None;
     }
 }

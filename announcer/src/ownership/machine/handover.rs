@@ -37,8 +37,12 @@ impl Machine {
         slot.offering = None;
         slot.offer_ends = None;
         if !self.draining && wanted.eligible.contains(&self.settings.me) {
+            if slot.release_in_doubt {
+                // One write at a time: what was offered may be yet.
+                return self.keep(now, vip, slot, None);
+            }
             let ask_again = self.note_better_place(now, vip, slot, wanted);
-            return self.keep(now, vip, slot, ask_again);
+            return (None, ask_again);
         }
         let successor = self.peers.live().any(|n| wanted.eligible.contains(n));
         match (successor, self.draining) {

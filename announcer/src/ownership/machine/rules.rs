@@ -95,10 +95,11 @@ impl Machine {
                 let (offered_by, offered_to) = (offered_by.clone(), offered_to.clone());
                 return Standing::Free { offered_by, offered_to };
             }
-            // Held by nobody that we know of: at once, unless somebody may have
-            // taken it and lost its lease to a human hand before we came.
+            // Held by nobody that we know of: at once, unless somebody may have taken
+            // it and lost its lease to a human hand, before we came or unseen by us.
             (None, _) => {
-                return self.blind_until.map_or(free, |since| self.after_a_duration(now, since));
+                let since = self.blind_until.max(slot.missing_since);
+                return since.map_or(free, |since| self.after_a_duration(now, since));
             }
             (Some((node, held_in, version)), _) => (node, held_in, *version),
         };

@@ -162,3 +162,93 @@ fn a_successor_that_is_quicker_than_our_answer_ends_ours() {
     bench.input(Input::Rival { vip: vip(10), announcer: true });
     assert!(!bench.answers(vip(10)));
 }
+
+#[test]
+fn an_offer_in_doubt_is_settled_before_the_next_one() {
+    let both = nodes(&[ME, "node-2"]);
+    let vip = sorted_out(&both).1[0];
+    let mut bench = Bench::new(settings(), on(&[vip], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip, ME);
+    let version = Version(bench.version);
+    assert_eq!(bench.pass(Duration::from_millis(8500)), [(vip, to_node_2())]);
+    let request = Request::WriteVip { vip, expect: None, claim: to_node_2() };
+    bench.answer(request, Answer::Vip(Reply::Failed));
+    bench.now = bench.now + Duration::from_millis(500);
+    assert!(bench.machine.poll(bench.now).contains(&Request::ReadVip(vip)));
+    // It was not applied, yet.
+    let claim = Claim::Held { node: node(ME), session: Session::new(ME, 1) };
+    let held = VipLease { version, uid: vip.to_string(), claim };
+    bench.answer(Request::ReadVip(vip), Answer::Vip(Reply::Ok(held)));
+    let sent = bench.pass(Duration::from_millis(500));
+    assert!(matches!(&sent[..], [(_, Claim::Held { .. })]), "one write at a time: {sent:?}");
+    assert!(bench.answers(vip));
+    bench.input(Input::Rival { vip, announcer: true });
+    assert!(!bench.answers(vip), "somebody has seen the release, and taken it");
+}
+
+#[test]
+fn who_stopped_for_a_successor_does_not_begin_again() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    bench.input(Input::Drain);
+    bench.pass(Duration::ZERO);
+    bench.held_by(vip(10), "node-2");
+    assert!(bench.answers(vip(10)), "until it announces");
+    bench.claimed(vip(10), Claim::Unclear);
+    assert!(!bench.answers(vip(10)));
+    bench.held_by(vip(10), "node-2");
+    assert!(!bench.answers(vip(10)), "node-2 has it for long, and had a hand in its lease");
+}
+
+#[test]
+fn each_handover_has_its_overlap_though_the_last_announcement_was_not_heard() {
+    let both = nodes(&[ME, "node-2"]);
+    let vip = sorted_out(&both).1[0];
+    let mut bench = Bench::new(settings(), on(&[vip], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    for _ in 0..2 {
+        bench.held_by(vip, ME);
+        assert_eq!(bench.pass(Duration::from_millis(8500)), [(vip, to_node_2())]);
+        bench.grant(vip, to_node_2());
+        bench.held_by(vip, "node-2");
+        assert!(bench.answers(vip), "node-2 may not have announced it yet");
+        bench.pass(seconds(1));
+        assert!(!bench.answers(vip));
+        bench.claimed(vip, Claim::RELEASED);
+    }
+}
+
+#[test]
+fn what_was_released_and_then_edited_may_have_had_a_holder_between() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    for (vip, claim) in bench.pass(seconds(4)) {
+        bench.grant(vip, claim);
+    }
+    bench.held_by(vip(10), "node-2");
+    bench.claimed(vip(10), Claim::RELEASED);
+    bench.claimed(vip(10), Claim::Unclear);
+    assert_eq!(bench.pass(Duration::from_millis(2900)), []);
+    let taken = bench.pass(seconds(1));
+    assert!(matches!(&taken[..], [(_, Claim::Held { .. })]), "{taken:?}");
+}
+
+#[test]
+fn what_may_have_been_released_and_was_then_deleted_may_have_a_holder() {
+    let both = nodes(&[ME, "node-2"]);
+    let vip = sorted_out(&both).1[0];
+    let mut bench = Bench::new(settings(), on(&[vip], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip, ME);
+    assert_eq!(bench.pass(Duration::from_millis(8500)), [(vip, to_node_2())]);
+    let request = Request::WriteVip { vip, expect: None, claim: to_node_2() };
+    bench.answer(request, Answer::Vip(Reply::Failed));
+    // The read that follows finds nothing.
+    assert_eq!(bench.pass(Duration::from_millis(2900)), []);
+    assert!(!bench.answers(vip));
+    let taken = bench.pass(seconds(2));
+    assert!(matches!(&taken[..], [(_, Claim::Held { .. })]), "{taken:?}");
+}
