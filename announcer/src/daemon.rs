@@ -36,7 +36,8 @@ use crate::{
 const CLAIMS: usize = 1024;
 
 /// Beyond the offers' own bound: for the requests around them, which are paced (some
-/// 4,000 VIPs). Kubernetes kills after 30 s.
+/// 4,000 VIPs). What ends the process by force has to wait longer (the DaemonSet's grace
+/// period).
 const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
 /// Why the daemon could not run.

@@ -1,14 +1,9 @@
 //! What a daemon with a cluster runs: the intent, the ownership of its VIPs, and
 //! what they need to know.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -20,7 +15,7 @@ use crate::{
     ownership::{
         driver::{self, Channels},
         machine::Settings,
-        store::Store,
+        store::{Owner, Store},
         timing::Timing,
     },
     types::{IfIndex, MacAddr, NodeName},
@@ -56,7 +51,7 @@ impl Ownership {
             links,
             intent_in,
         );
-        let owner = Arc::new(OnceLock::new());
+        let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =
             Store::new(client, &cluster.namespace, timing, cluster.node.clone(), macs, owner);
@@ -75,20 +70,22 @@ impl Ownership {
     }
 }
 
-/// Looks up this node's Node object, with which its lease is to be collected.
-/// Nothing waits for it: a later renewal names the owner.
-async fn find_owner(client: Client, node: NodeName, owner: Arc<OnceLock<OwnerReference>>) {
+/// Looks up this node's Node object, with which its lease is to be collected, as often
+/// as the owner is not known. Nothing waits for it: a later renewal names the owner.
+async fn find_owner(client: Client, node: NodeName, owner: Owner) {
     let nodes: Api<Node> = Api::all(client);
     let mut told = false;
     let mut pauses = crate::backoff::watch_backoff();
-    loop {
+    let mut known = owner.subscribe();
+    while known.wait_for(Option::is_none).await.is_ok() {
         let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
         match attempt.await {
             Ok(Ok(object)) => {
+                pauses = crate::backoff::watch_backoff();
                 if let Some(reference) = object.owner_ref(&()) {
-                    owner.get_or_init(|| reference);
+                    owner.send_replace(Some(reference));
+                    continue;
                 }
-                return;
             }
             Ok(Err(kube::Error::Api(status))) if !std::mem::replace(&mut told, true) => {
                 warn!(

@@ -240,9 +240,14 @@ impl Machine {
                 (Some(session), Some(until)) => {
                     let slot = self.slots.get(vip).filter(|s| s.lease.is_some());
                     match (slot, adopted) {
-                        (Some(slot), _) if slot.answering(now, me, session, *timing) => {
-                            WireEntry::Answer { until }
-                        }
+                        // Where it is known when to stop, the data plane knows, too.
+                        (Some(slot), _) => match slot.answers_until(me, session, *timing) {
+                            None => WireEntry::Answer { until },
+                            Some(ends) if now < ends => {
+                                WireEntry::Answer { until: ends.min(until) }
+                            }
+                            Some(_) => WireEntry::Silent,
+                        },
                         (None, Some(until)) if !self.vips_listed => WireEntry::Answer { until },
                         _ => WireEntry::Silent,
                     }
@@ -397,17 +402,18 @@ impl Machine {
                     }
                     return;
                 }
-                let was_invalid = !self.heartbeat.valid(now);
+                let cut_off = |h: &Heartbeat| !h.valid(now) || h.connected_since().is_none();
+                let was_cut_off = cut_off(&self.heartbeat);
                 let changed = self.heartbeat.answered(now, reply);
                 if changed {
                     self.session_changed();
                 }
-                let confirmed = self.heartbeat.valid(now);
-                if confirmed {
+                if self.heartbeat.valid(now) {
                     // Nobody fenced us, so no rival can hold what we yielded.
                     self.slots.values_mut().for_each(|slot| slot.yielded = false);
                 }
-                if changed || (was_invalid && confirmed) {
+                // What was not to be decided while no answer came can be now.
+                if changed || (was_cut_off && !cut_off(&self.heartbeat)) {
                     self.mark_all();
                 }
             }
@@ -468,7 +474,8 @@ impl Machine {
         };
         let Settings { me, timing, .. } = &self.settings;
         let done = |slot: &Slot| {
-            !slot.pending && !slot.answering(now, me, session, *timing) && !self.leased(slot)
+            let answering = slot.answers_until(me, session, *timing).is_none_or(|ends| now < ends);
+            !slot.pending && !answering && !self.leased(slot)
         };
         self.slots.values().all(done)
     }

@@ -47,6 +47,8 @@ struct Peer {
     /// The request under way, and when it may be given up for lost.
     pending: bool,
     retry_at: BootTime,
+    /// Conflicts since there was news of it.
+    conflicts: u32,
     /// It was so after the write of this version.
     as_of: Version,
     /// After a conflict, or a stale reading.
@@ -129,6 +131,7 @@ impl Peers {
         peer.inferred = false;
         peer.known = seen;
         peer.changed_at = now;
+        peer.conflicts = 0;
         if changed {
             peer.session_since = now;
         }
@@ -159,7 +162,15 @@ impl Peers {
                     // Unless something newer has asked for another look meanwhile.
                     peer.must_read = peer.reading_for < peer.read_for;
                 }
-                Reply::Conflict => peer.must_read = true,
+                Reply::Conflict => {
+                    peer.must_read = true;
+                    // The first comes of a renewal that we have not seen. More of them
+                    // without news come from elsewhere, and go on.
+                    if peer.conflicts > 0 {
+                        peer.retry_at = now + retry * 2_u32.pow(peer.conflicts.min(3));
+                    }
+                    peer.conflicts = peer.conflicts.saturating_add(1);
+                }
                 Reply::Failed => peer.retry_at = now + retry,
             }
         }
@@ -325,6 +336,8 @@ impl Peers {
         let duration = self.timing.lease_duration();
         let wait = match rank.checked_sub(MONITORS) {
             None => duration + self.timing.stagger() * rank,
+            // What was never seen is looked at once, before long: it may have been deleted.
+            Some(beyond) if peer.inferred => duration * 4 * beyond.saturating_add(1).min(100),
             // The square keeps the sum over all ranks, and so the cost, bounded.
             Some(beyond) => duration * 4 * beyond.saturating_add(1).min(100).pow(2),
         };
@@ -347,6 +360,7 @@ impl Peer {
             orphaned: false,
             pending: false,
             retry_at: BootTime::ZERO,
+            conflicts: 0,
             as_of,
             must_read: false,
             read_for: Version(0),
@@ -387,5 +401,30 @@ mod tests {
         assert_eq!(read, [Request::ReadNode(node("node-2"))]);
         assert!(peers.answered(now, &node("node-2"), Reply::NotFound), "its session is over");
         assert!(!peers.is_live(&node("node-2")));
+    }
+
+    #[test]
+    fn a_fence_that_conflicts_without_news_is_paced() {
+        let node = |name: &str| -> NodeName { name.parse().expect("a node name") };
+        let timing = Timing::new(Duration::from_secs(3), Duration::from_secs(1)).expect("timings");
+        let mut peers = Peers::new(node("node-1"), timing);
+        let start = BootTime::ZERO + Duration::from_secs(1000);
+        let session = Session::new("node-2", 1);
+        let lease = NodeLease { version: Version(7), session, open: true };
+        peers.observe(start, &node("node-2"), Seen::Present(lease.clone()));
+        peers.poll(start, true, Some(start));
+        let (mut now, mut fences) = (start + timing.lease_duration(), 0);
+        let end = now + Duration::from_secs(60);
+        while now < end {
+            for request in peers.poll(now, true, Some(start)) {
+                let fence = matches!(request, Request::WriteNode { .. });
+                fences += usize::from(fence);
+                let reply = if fence { Reply::Conflict } else { Reply::Ok(lease.clone()) };
+                peers.answered(now, &node("node-2"), reply);
+            }
+            let next = peers.next_deadline(Some(start)).expect("it is still to be fenced");
+            now = next.max(now + Duration::from_millis(1));
+        }
+        assert!((10..=20).contains(&fences), "{fences} in a minute");
     }
 }

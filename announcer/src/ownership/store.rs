@@ -1,11 +1,7 @@
 //! Lease objects: names, fields, and the requests about them. The only file
 //! that knows what a Lease looks like on the API server.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -13,6 +9,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
+use tokio::sync::watch;
 
 use super::{
     lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Version, VipLease},
@@ -35,6 +32,9 @@ pub const MACS_ANNOTATION: &str = "l2announcer.io/macs";
 
 const NODE_PREFIX: &str = "announcer-node-";
 const VIP_PREFIX: &str = "announcer-vip-";
+
+/// This node's Node object, once it is known: its lease is to go with it.
+pub type Owner = Arc<watch::Sender<Option<OwnerReference>>>;
 
 /// A Lease of ours, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub struct Store {
     timing: Timing,
     me: NodeName,
     macs: Vec<MacAddr>,
-    owner: Arc<OnceLock<OwnerReference>>,
+    owner: Owner,
 }
 
 impl Store {
@@ -171,7 +171,7 @@ impl Store {
         timing: Timing,
         me: NodeName,
         macs: Vec<MacAddr>,
-        owner: Arc<OnceLock<OwnerReference>>,
+        owner: Owner,
     ) -> Self {
         Self { api: Api::namespaced(client, namespace), timing, me, macs, owner }
     }
@@ -255,7 +255,12 @@ impl Store {
                 if mine {
                     let macs: Vec<_> = self.macs.iter().map(MacAddr::to_string).collect();
                     add(&mut metadata.annotations, MACS_ANNOTATION, macs.join(","));
-                    metadata.owner_references = self.owner.get().map(|o| vec![o.clone()]);
+                    // The lease before it may have gone with a Node that is no more: named
+                    // as the owner again, that one would take this one along.
+                    if expect.is_none() {
+                        self.owner.send_replace(None);
+                    }
+                    metadata.owner_references = self.owner.borrow().clone().map(|o| vec![o]);
                 }
                 let spec = LeaseSpec {
                     holder_identity: open.then(|| node.to_string()),

@@ -24,7 +24,7 @@ pub enum Standing {
     MineToRestore,
     /// Another node's.
     Other(NodeName),
-    /// Free to be taken by anyone eligible but `offered_by`.
+    /// Free to be taken by anyone eligible; by `offered_by` only when its offer is over.
     Free {
         /// The node that gives it up, and answers until somebody has taken it.
         offered_by: Option<NodeName>,
@@ -173,28 +173,29 @@ impl Slot {
         self.offer_after = BootTime::ZERO;
     }
 
-    /// Whether this node answers for the VIP now, its session being `session`
-    /// (the data plane bounds it by the session's validity besides).
-    pub fn answering(
+    /// Until when this node answers for the VIP, its session being `session`: a time in
+    /// the past for not at all, `None` for as long as the session lasts.
+    pub fn answers_until(
         &self,
-        now: BootTime,
         me: &NodeName,
         session: &Session,
         timing: Timing,
-    ) -> bool {
+    ) -> Option<BootTime> {
+        let not_at_all = Some(BootTime::ZERO);
         if self.dropping || self.yielded {
-            return false;
+            return not_at_all;
         }
         let mine = self.holder.as_ref().is_some_and(|(n, s, _)| n == me && s == session);
         match self.claim() {
-            Some(Claim::Held { .. }) => mine || self.overlap_ends.is_some_and(|ends| now < ends),
-            Some(Claim::Released { offered_by, .. }) => {
-                offered_by.as_ref() == Some(me) && self.offer_ends.is_some_and(|ends| now < ends)
+            Some(Claim::Held { .. }) if mine => None,
+            Some(Claim::Held { .. }) => self.overlap_ends.or(not_at_all),
+            Some(Claim::Released { offered_by, .. }) if offered_by.as_ref() == Some(me) => {
+                self.offer_ends.or(not_at_all)
             }
+            Some(Claim::Released { .. }) => not_at_all,
             // Deleted or edited by hand: still ours, and about to be written anew.
-            Some(Claim::Unclear) | None => {
-                mine && self.restore_by(timing).is_none_or(|by| now < by)
-            }
+            Some(Claim::Unclear) | None if mine => self.restore_by(timing),
+            Some(Claim::Unclear) | None => not_at_all,
         }
     }
 

@@ -178,7 +178,8 @@ fn deleted(lease: &Lease) -> Vec<LeaseEvent> {
     absent(&lease.name_any(), store::version(lease).ok()).into_iter().collect()
 }
 
-/// A fence leaves no MAC addresses in a lease; those known before still count.
+/// The closed lease that a monitor puts in the place of one that was deleted names no
+/// MAC addresses; those known before still count.
 fn macs_of(node: &NodeName, macs: Vec<MacAddr>) -> impl Iterator<Item = LeaseEvent> + use<> {
     let known = (!macs.is_empty()).then(|| LeaseEvent::Macs(node.clone(), macs));
     known.into_iter()

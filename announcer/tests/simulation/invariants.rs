@@ -32,6 +32,9 @@ const OFFER: Duration = Duration::from_secs(3 + HANDOVER_TIMEOUT.as_secs() + 1);
 /// So many turns within a millisecond are no coincidence.
 const TURNS: u32 = 1000;
 
+/// So many requests of one node in a second, and four for each VIP, are a loop.
+const REQUESTS: usize = 40;
+
 /// What must hold, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
@@ -41,6 +44,7 @@ pub(crate) enum Rule {
     FencedDropsAll,
     TakeWhileValid,
     NoSpinning,
+    NoFlood,
     HandoverIsShort,
     TrustYields,
     TrustNeedsContinuity,
@@ -61,6 +65,7 @@ impl fmt::Display for Rule {
             Self::OneAnswers => "one node answers, unless the other is leaving or on trust",
             Self::FenceAfterValidity => "a session is ended by others only when it is not valid",
             Self::FencedDropsAll => "who knows that its session is over answers nothing in it",
+            Self::NoFlood => "requests that fail are not sent again and again",
             Self::NoSpinning => "a daemon that has nothing to do sleeps",
             Self::TakeWhileValid => "a node takes a VIP only within its validity",
             Self::HandoverIsShort => {
@@ -199,6 +204,12 @@ impl World {
 
     /// Whenever a daemon decides to send something.
     pub(crate) fn judge_request(&mut self, i: usize, request: &Request) {
+        self.remember_request(i);
+        let node = &self.nodes[i];
+        if node.record.requests > REQUESTS + self.vips.len() * 4 {
+            let how = format!("{} sends {request:?}", node.name);
+            self.break_rule(Rule::NoFlood, how);
+        }
         let Request::WriteVip { vip, expect, claim } = request else { return };
         let now = self.now(i);
         let named = self.store.holder(*vip) == Some(&self.nodes[i].name);

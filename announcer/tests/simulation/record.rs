@@ -12,7 +12,10 @@ use announcer::{
     wire_state::Adopted,
 };
 
-use crate::{clock::MS, world::World};
+use crate::{
+    clock::{MS, SECOND},
+    world::World,
+};
 
 /// What is remembered of one node; times are by its own clock.
 #[derive(Default)]
@@ -34,6 +37,9 @@ pub(crate) struct Record {
     /// The millisecond of its last turn, and how many it had in it.
     millisecond: u64,
     pub(crate) turns: u32,
+    /// The second of its last request, and how many it sent in it.
+    second: u64,
+    pub(crate) requests: usize,
     /// How far its predecessor let the data plane answer.
     pub(crate) inherited: BootTime,
 }
@@ -112,6 +118,15 @@ impl World {
         };
         record.offered.retain(|vip, _| !held.contains(vip) && !over(vip));
         record.told.retain(|vip, _| record.offered.contains_key(vip));
+    }
+
+    pub(crate) fn remember_request(&mut self, i: usize) {
+        let second = self.t / SECOND;
+        let record = &mut self.nodes[i].record;
+        if record.second != second {
+            (record.second, record.requests) = (second, 0);
+        }
+        record.requests += 1;
     }
 
     /// Before a daemon takes in a claim.

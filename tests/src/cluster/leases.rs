@@ -88,6 +88,17 @@ fn text(object: &Value, pointer: &str) -> String {
 }
 
 impl Cluster {
+    /// Waits until the Lease of node `n` names the Node object with this uid as its owner.
+    ///
+    /// # Errors
+    /// It does not within `within`; the error says what it said.
+    pub fn wait_for_owner(&self, n: usize, uid: &str, within: Duration) -> Result<()> {
+        self.wait_for_lease(&NodeLease::name(self.name(n)), within, |lease| {
+            let owner = text(lease?, "/metadata/ownerReferences/0/uid");
+            (owner == uid).then_some(())
+        })
+    }
+
     /// Waits until the Lease of `vip` exists and is as `wanted`.
     ///
     /// # Errors

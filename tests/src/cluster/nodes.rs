@@ -37,6 +37,12 @@ impl Cluster {
         self.set_node_conditions(name, &[("Ready", if ready { "True" } else { "False" })])
     }
 
+    /// The uid of a Node object; `None` if there is none.
+    pub fn node_uid(&self, name: &str) -> Option<String> {
+        let node = self.server.objects().get(&NODES, "", name)?;
+        Some(node.pointer("/metadata/uid")?.as_str()?.to_owned())
+    }
+
     /// Writes a Node object and all its conditions.
     ///
     /// # Errors

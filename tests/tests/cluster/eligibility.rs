@@ -143,3 +143,21 @@ fn with_a_local_traffic_policy_the_vip_follows_the_endpoints() {
     let recording = probe.stop().unwrap();
     handed_over(&recording.between(gone, recording.to), successor);
 }
+
+/// The garbage collector deletes a lease whose owner is gone: the next one must not name
+/// that owner again.
+#[test]
+fn a_node_that_is_made_anew_owns_its_lease_again() {
+    let mut cluster = quick(2);
+    let _probe = held_by_node_1(&mut cluster);
+    let name = cluster.name(2).to_owned();
+    let before = cluster.node_uid(&name).unwrap();
+    cluster.wait_for_owner(2, &before, SOON).unwrap();
+    cluster.delete_node(&name).unwrap();
+    cluster.wait_for_node_lease(2, SOON, |lease| !lease.is_open()).unwrap();
+    cluster.set_node_ready(&name, true).unwrap();
+    cluster.delete_node_lease(2).unwrap();
+    let after = cluster.node_uid(&name).unwrap();
+    assert_ne!(after, before);
+    cluster.wait_for_owner(2, &after, SOON).unwrap();
+}

@@ -226,6 +226,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         caught_by: "a_last_survivor_answers_for_all",
         seeds: SEEDS,
     },
+    Mutation {
+        name: "fences-while-overdue",
+        rule: "who waits for the answer to its own renewal fences nobody",
+        file: "machine.rs",
+        find: "self.heartbeat.valid(now) && !self.heartbeat.overdue(now)",
+        replace: "self.heartbeat.valid(now)",
+        caught_by: "nothing_moves_for_a_lease_edited_before_an_outage",
+        seeds: 1000,
+    },
     // Taking.
     Mutation {
         name: "takes-while-not-valid",
@@ -388,6 +397,16 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "            None if self.adopted.values().any(|until| now < *until) => return None,\n",
         replace: "",
         caught_by: "a_daemon_drained_before_it_knows_anything_does_no_harm",
+        seeds: SEEDS,
+    },
+    // Requests that fail.
+    Mutation {
+        name: "no-patience-with-a-vip",
+        rule: "what fails is tried again after a pause",
+        file: "machine.rs",
+        find: "longest.mul_f64(1.0 - placement::jitter(vip, &self.me, setbacks) / 2.0)",
+        replace: "longest * 0",
+        caught_by: "storm_of_api_trouble",
         seeds: SEEDS,
     },
     // Placement.

@@ -289,3 +289,25 @@ fn setbacks_make_patient_up_to_a_bound_and_apart() {
     assert_ne!(settings.pause(vip(10), 1), other.pause(vip(10), 1));
     assert_ne!(settings.pause(vip(10), 1), settings.pause(vip(11), 1));
 }
+
+#[test]
+fn a_vip_that_came_free_while_no_answer_came_is_taken_when_one_does() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), "node-2");
+    let renewal = loop {
+        bench.now = bench.machine.next_deadline(bench.now);
+        if let Some(request) = bench.machine.poll(bench.now).pop() {
+            break request;
+        }
+    };
+    bench.answer(renewal, Answer::Node(Reply::Failed));
+    bench.others.clear();
+    let version = bench.next_version();
+    bench.input(Input::NodeLease(node("node-2"), Seen::Absent(Some(version))));
+    bench.now = bench.now + Duration::from_millis(100);
+    assert!(bench.machine.heartbeat().valid(bench.now), "a single renewal was lost");
+    let taken = bench.pass(seconds(6));
+    assert!(matches!(&taken[..], [(_, Claim::Held { .. })]), "{taken:?}");
+}

@@ -252,3 +252,17 @@ fn what_may_have_been_released_and_was_then_deleted_may_have_a_holder() {
     let taken = bench.pass(seconds(2));
     assert!(matches!(&taken[..], [(_, Claim::Held { .. })]), "{taken:?}");
 }
+
+#[test]
+fn the_data_plane_knows_when_an_overlap_ends_though_the_daemon_may_die_in_it() {
+    let both = nodes(&[ME, "node-2"]);
+    let mut bench = Bench::new(settings(), on(&[vip(10)], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip(10), ME);
+    bench.input(Input::Drain);
+    bench.pass(Duration::ZERO);
+    bench.held_by(vip(10), "node-2");
+    let wire = bench.machine.wire(bench.now).expect("an intent");
+    let until = bench.now + Duration::from_millis(200);
+    assert_eq!(wire.vips[&vip(10)], WireEntry::Answer { until });
+}
