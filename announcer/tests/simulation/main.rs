@@ -137,6 +137,11 @@ fn a_daemon_drained_before_it_knows_anything_does_no_harm() {
 }
 
 #[test]
+fn a_node_whose_link_is_back_makes_way_for_its_successors() {
+    explore(2, losses::relinked);
+}
+
+#[test]
 fn a_last_survivor_answers_for_all() {
     explore(2, losses::last_survivor);
 }

@@ -8,7 +8,7 @@ use crate::{
     faults::{Drift, Fault, Trouble, Weather},
     invariants::{Broken, Rule},
     node::Frozen,
-    requests::{Fate, HoldUp},
+    requests::{Fate, HoldUp, releases},
     watching::Subject,
     world::World,
 };
@@ -55,6 +55,26 @@ pub(crate) fn drained_unknowing(seed: u64) -> Result<(), Broken> {
     world.run(world.t + 10 * SECOND)?;
     world.ease(Trouble::Frozen(holder));
     world.run(world.t + 30 * SECOND)?;
+    world.judge_settled()
+}
+
+/// A node loses its link and offers its VIPs. The link is back before it hears what
+/// became of its offers, and perhaps in time to hear its successors announce.
+pub(crate) fn relinked(seed: u64) -> Result<(), Broken> {
+    let mut world = settled(seed, 3, 8, flags(either(seed)))?;
+    let holder = leader(&world);
+    world.nodes[holder].frozen = Frozen::One(Subject::Vips);
+    let fate = Fate::Late(5 * MS);
+    world.api.hold_ups.push(HoldUp { node: holder, which: releases, fate, left: 8 });
+    world.cluster.unplugged.insert(holder);
+    world.nodes[holder].lan = false;
+    world.link_changed(holder);
+    let moment = world.t + world.rng.u64(5..400) * MS;
+    world.run(moment)?;
+    world.ease(Trouble::Carrier(holder));
+    world.run(world.t + 10 * SECOND)?;
+    world.ease(Trouble::Frozen(holder));
+    world.run(world.t + 20 * SECOND)?;
     world.judge_settled()
 }
 
