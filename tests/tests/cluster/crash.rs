@@ -92,6 +92,9 @@ fn comes_back(mode: Mode) {
     assert_eq!(cluster.holder(VIP), Some(2));
     let recording = probe.stop().unwrap();
     println!("{mode:?}: {} answered by two after the return", recording.contested());
-    assert!(mode == Mode::Hold || recording.contested() == 0, "{:?}", recording.overlaps());
+    // It may have to wait for the end of a request that it sent while it was cut off.
+    let bound = if mode == Mode::Hold { QUICK.lease } else { Duration::ZERO };
+    let both: Duration = recording.overlaps().iter().map(|o| o.to - o.from).sum();
+    assert!(both <= bound, "{both:?}: {:?}", recording.overlaps());
     steady(&recording.between(from, recording.to), successor.mac);
 }
