@@ -10,6 +10,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, bail};
 
+mod aside;
 mod crds;
 mod invariants;
 mod launch;

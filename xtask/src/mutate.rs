@@ -22,7 +22,7 @@ use mutations::{MUTATIONS, Mutation};
 const SEEDS: u64 = 100;
 
 /// A run that takes so long has not been caught: it hangs, or the machine does.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs the mutations whose names contain `filter`; an error when one survives, no
 /// longer fits the code, or when what nobody changed is caught as well.

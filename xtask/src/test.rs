@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    launch::{ANNOUNCER_BIN, build_all},
-    mutate,
+    aside::Aside,
+    launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
 };
@@ -56,14 +56,20 @@ impl Selection {
 const PER_CPU: usize = 3;
 
 /// Builds everything and runs the selected tests; an error when one fails, or
-/// when a filter selects none. All tests include the mutations.
+/// when a filter selects none. All tests include the mutations, which compute beside
+/// tests that wait.
 ///
 /// Tests of one file run [`PER_CPU`] at a time on each CPU (RUST_TEST_THREADS and
 /// `-- --test-threads` change it), files one after the other: network tests have
 /// namespaces of their own, and wait rather than compute.
 pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let root = Root::find("testing (network namespaces, BPF)", "cargo xtask test")?;
-    build_all(workspace)?;
+    // The binaries too, with the dependencies' features that tests want: building them
+    // by themselves first would compile most dependencies twice.
+    let mut build = workspace.cargo(["test", "--workspace", "--no-run"]);
+    process::run("building", &mut build)?;
+    let everything = selection.filter.is_none() && selection.libtest.is_empty();
+    let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
 
     let started = Instant::now();
     let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
@@ -83,8 +89,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
 
     let (result, counts) = tally(&mut test)?;
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
-    let everything = selection.filter.is_none() && selection.libtest.is_empty();
-    let mutations = if everything { mutate::run(workspace, None) } else { Ok(()) };
+    let mutations = mutations.map_or(Ok(()), Aside::finish);
     result?;
     mutations?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {

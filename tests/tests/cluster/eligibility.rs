@@ -121,8 +121,11 @@ fn with_a_local_traffic_policy_the_vip_follows_the_endpoints() {
     cluster.start_all().unwrap();
     cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
     let probe = crate::answered_by_node_1(&cluster);
-    for (endpoints, holder) in [(&[2][..], 2), (&[1, 2], 2), (&[3], 3), (&[1, 2, 3], 3), (&[1], 1)]
-    {
+    // Endpoints come and go beside the holder's before they move: a node that had not
+    // heard yet that its own is gone might take what the holder offers, and pass it on.
+    let story: [(&[usize], usize); 7] =
+        [(&[2], 2), (&[1, 2], 2), (&[2], 2), (&[3], 3), (&[1, 2, 3], 3), (&[3], 3), (&[1], 1)];
+    for (endpoints, holder) in story {
         cluster.set_endpoints("web", endpoints).unwrap();
         cluster.wait_for_holder(VIP, SOON, |n| n == holder).unwrap();
         probe.wait_answer_by(cluster.lab().node(holder).mac, SOON).unwrap();
