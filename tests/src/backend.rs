@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -14,6 +14,9 @@ use crate::netns::NetNs;
 
 /// For a peer that falls silent in the middle.
 const STALLED: Duration = Duration::from_secs(5);
+
+/// The header that says whom the backend takes for its client.
+const CLIENT_ADDRESS: &str = "Client-Address: ";
 
 /// An HTTP server in a namespace; dropping it stops it.
 #[derive(Debug)]
@@ -63,13 +66,15 @@ impl Drop for Backend {
     }
 }
 
-/// What an HTTP server answered.
+/// What a [`Backend`] answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
     /// The body, without white space at its ends.
     pub body: String,
+    /// Whom the backend took for its client.
+    pub client: Ipv4Addr,
 }
 
 /// Asks for `/` at `address` from inside `ns`, on a connection of its own.
@@ -86,10 +91,12 @@ pub fn http_get(ns: &NetNs, address: SocketAddrV4, timeout: Duration) -> Result<
         stream.read_to_string(&mut text)?;
         let head_and_body = text.split_once("\r\n\r\n");
         let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let (Some((_, body)), Some(status)) = (head_and_body, status) else {
+        let (Some((head, body)), Some(status)) = (head_and_body, status) else {
             bail!("not an HTTP answer: {text:?}");
         };
-        Ok(HttpAnswer { status, body: body.trim().to_owned() })
+        let client = head.lines().find_map(|line| line.strip_prefix(CLIENT_ADDRESS));
+        let client = client.context("not a backend's answer")?.parse()?;
+        Ok(HttpAnswer { status, body: body.trim().to_owned(), client })
     };
     ns.run(asked).with_context(|| format!("GET http://{address}/ from {ns:?}"))
 }
@@ -110,11 +117,12 @@ fn answer(client: TcpStream, name: &str) -> Result<()> {
     client.set_write_timeout(Some(STALLED))?;
     let mut lines = BufReader::new(&client).lines();
     while !lines.next().context("no empty line after the request")??.is_empty() {}
-    let len = name.len() + 1;
+    let SocketAddr::V4(address) = client.peer_addr()? else { bail!("not IPv4") };
+    let (len, address) = (name.len() + 1, address.ip());
     write!(
         &client,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\
-         Connection: close\r\n\r\n{name}\n"
+         {CLIENT_ADDRESS}{address}\r\nConnection: close\r\n\r\n{name}\n"
     )?;
     Ok(())
 }

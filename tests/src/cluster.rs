@@ -5,31 +5,35 @@ mod leases;
 mod maps;
 mod nodes;
 mod objects;
+mod plane;
 mod policies;
+mod traffic;
 
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use announcer_apiserver::{ApiServer, LEASES, Match, NAMESPACES, Unmet};
+use announcer_apiserver::{ApiServer, Audit, LEASES, Match};
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
+use self::plane::Server;
 pub use self::{
     leases::{Held, LeaseState, NodeLease, VipLease},
     maps::MapEntry,
+    plane::{Objects, Plane},
     policies::{gateways, policies},
 };
 use crate::{
-    backend::{Backend, pod_backend},
+    controlplane::Pooled,
     daemon::{Daemon, DaemonBuilder, Signal},
-    forward::forward,
     lab::{Lab, Node, UPLINK},
+    scratch,
 };
 
 /// The namespace of the announcers' Leases.
@@ -62,14 +66,15 @@ impl Timing {
     }
 }
 
-/// N nodes, a client, and an embedded API server, to which each node's announcer is
-/// the client of the node's name. Nothing is started yet: see [`Self::start`].
+/// N nodes, a client, and an API server, whose audit log knows each node's announcer by
+/// the node's name. No announcer is started yet: see [`Self::start`].
 #[derive(Debug)]
 pub struct Cluster {
     // In the order in which they have to go.
     daemons: BTreeMap<usize, Daemon>,
+    proxies: Vec<Daemon>,
     kubeconfigs: TempDir,
-    server: ApiServer,
+    server: Server,
     lab: Lab,
     /// What the nodes are called in the cluster, node 1 first.
     names: Vec<String>,
@@ -78,37 +83,43 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Builds a cluster of `nodes` Ready nodes.
+    /// Builds a cluster of `nodes` Ready nodes, with further arguments for every
+    /// announcer.
     ///
     /// # Errors
-    /// Those of [`Lab::new`], and of the temporary directory for kubeconfig files.
-    pub fn new(nodes: u8, timing: Timing) -> Result<Self> {
-        Self::with_args(nodes, timing, [])
-    }
-
-    /// The same, with further arguments for every announcer.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_args<'a>(
+    /// Those of [`Lab::new`], of the temporary directory for kubeconfig files, and of
+    /// [`crate::controlplane::ControlPlane::start`].
+    pub fn new<'a>(
+        plane: Plane,
         nodes: u8,
         timing: Timing,
         args: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self> {
-        let lab = Lab::new(nodes)?;
-        let server = ApiServer::start(lab.control().listen()?).context("starting an API server")?;
-        let namespace = json!({ "metadata": { "name": NAMESPACE } });
-        server.objects().create(&NAMESPACES, "", namespace)?;
-        let kubeconfigs = tempfile::Builder::new().prefix("announcer-lab-").tempdir()?;
+        let (lab, server) = Server::start(plane, nodes)?;
+        let kubeconfigs = scratch::directory("lab")?;
         let args = args.into_iter().map(str::to_owned).collect();
         let names = lab.nodes().iter().map(|node| node.name.clone()).collect();
         let daemons = BTreeMap::new();
-        let cluster = Self { daemons, kubeconfigs, server, lab, names, timing, args };
+        let proxies = Vec::new();
+        let mut cluster = Self { daemons, proxies, kubeconfigs, server, lab, names, timing, args };
         for node in cluster.lab.nodes() {
             cluster.set_node_ready(&node.name, true)?;
-            fs::write(cluster.kubeconfig(node), cluster.server.kubeconfig(&node.name))?;
+            cluster.introduce(node)?;
         }
+        cluster.proxies = cluster.start_proxies()?;
         Ok(cluster)
+    }
+
+    /// Gives `node`'s announcer what it needs to be known to the API server.
+    fn introduce(&self, node: &Node) -> Result<()> {
+        let kubeconfig = self.kubeconfig(node);
+        match &self.server {
+            Server::Embedded(server) => fs::write(kubeconfig, server.kubeconfig(&node.name))?,
+            Server::Real(control) => {
+                control.introduce(&node.name, &self.token(node), &kubeconfig)?;
+            }
+        }
+        Ok(())
     }
 
     /// The hosts and their cables.
@@ -116,9 +127,50 @@ impl Cluster {
         &self.lab
     }
 
-    /// The API server: its objects, its faults, its audit log.
+    /// The objects of the API server.
+    pub fn objects(&self) -> Objects<'_> {
+        self.server.objects()
+    }
+
+    /// What the announcers asked of the API server.
+    pub fn audit(&self) -> &Audit {
+        self.server.audit()
+    }
+
+    /// The embedded API server, to torment it.
+    ///
+    /// # Panics
+    /// The cluster has a real one.
+    #[expect(clippy::panic, reason = "a test that asks for it is itself wrong")]
     pub fn server(&self) -> &ApiServer {
-        &self.server
+        match &self.server {
+            Server::Embedded(server) => server,
+            Server::Real(_) => panic!("the faults of the embedded API server, of a real one"),
+        }
+    }
+
+    /// The real control plane.
+    ///
+    /// # Panics
+    /// The cluster has the embedded API server.
+    #[expect(clippy::panic, reason = "a test that asks for it is itself wrong")]
+    pub fn control_plane(&self) -> &Pooled {
+        match &self.server {
+            Server::Real(control) => control,
+            Server::Embedded(_) => panic!("the control plane of an embedded API server"),
+        }
+    }
+
+    /// The same, to stop and start it; no other test gets it afterwards.
+    ///
+    /// # Panics
+    /// As [`Self::control_plane`].
+    #[expect(clippy::panic, reason = "a test that asks for it is itself wrong")]
+    pub fn control_plane_mut(&mut self) -> &mut Pooled {
+        match &mut self.server {
+            Server::Real(control) => control,
+            Server::Embedded(_) => panic!("the control plane of an embedded API server"),
+        }
     }
 
     /// The lease timings.
@@ -134,6 +186,11 @@ impl Cluster {
     /// The file by which `node` is known to the API server.
     pub fn kubeconfig(&self, node: &Node) -> PathBuf {
         self.kubeconfigs.path().join(format!("{}.kubeconfig", node.name))
+    }
+
+    /// The file with the token of `node`'s announcer, where the API server is a real one.
+    pub fn token(&self, node: &Node) -> PathBuf {
+        self.kubeconfigs.path().join(format!("{}.token", node.name))
     }
 
     /// The command line of node `n`'s announcer.
@@ -248,7 +305,7 @@ impl Cluster {
 
     /// What the Lease of `vip` says now.
     pub fn vip_lease(&self, vip: Ipv4Addr) -> Option<VipLease> {
-        let lease = self.server.objects().get(&LEASES, NAMESPACE, &VipLease::name(vip))?;
+        let lease = self.objects().get(&LEASES, NAMESPACE, &VipLease::name(vip))?;
         Some(VipLease::read(&lease))
     }
 
@@ -287,7 +344,7 @@ impl Cluster {
     /// What the Lease of node `n` says now.
     pub fn node_lease(&self, n: usize) -> Option<NodeLease> {
         let name = NodeLease::name(self.name(n));
-        Some(NodeLease::read(&self.server.objects().get(&LEASES, NAMESPACE, &name)?))
+        Some(NodeLease::read(&self.objects().get(&LEASES, NAMESPACE, &name)?))
     }
 
     /// Waits until the Lease of node `n` is as `wanted`.
@@ -320,7 +377,7 @@ impl Cluster {
     /// # Errors
     /// As [`Self::wait_renewals`].
     pub fn wait_renewals_of(&self, nodes: &[usize], times: u32) -> Result<()> {
-        let audit = self.server.audit();
+        let audit = self.audit();
         let goals: Vec<_> = nodes
             .iter()
             .map(|&n| {
@@ -368,20 +425,6 @@ impl Cluster {
         self.wait_renewals_of(nodes, u32::try_from(renewals)?)
     }
 
-    /// Serves HTTP in the last node's pod, and forwards port 80 of `vip` to it on every
-    /// node, as kube-proxy would.
-    ///
-    /// # Errors
-    /// nftables is missing, or another backend serves there.
-    pub fn serve(&self, vip: Ipv4Addr) -> Result<Backend> {
-        let host = self.lab.node(self.lab.nodes().len());
-        let backend = pod_backend(&host.pod, host.pod_ip, &format!("pod on {}", host.name))?;
-        for node in self.lab.nodes() {
-            forward(&node.ns, SocketAddrV4::new(vip, 80), backend.address())?;
-        }
-        Ok(backend)
-    }
-
     fn number_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name).map(|i| i + 1)
     }
@@ -393,7 +436,7 @@ impl Cluster {
         check: impl Fn(Option<&Value>) -> Option<T>,
     ) -> Result<T> {
         let mut found = None;
-        let objects = self.server.objects();
+        let objects = self.objects();
         let waited = objects.wait_for(
             &LEASES,
             NAMESPACE,
@@ -412,8 +455,8 @@ impl Cluster {
     }
 
     /// A condition that was not met, and what the announcers say.
-    fn explain(&self, unmet: Unmet) -> anyhow::Error {
+    fn explain(&self, unmet: anyhow::Error) -> anyhow::Error {
         let logs: String = self.daemons.values().map(Daemon::print).collect();
-        anyhow!(unmet).context(format!("what the announcers logged:\n{logs}"))
+        unmet.context(format!("what the announcers logged:\n{logs}"))
     }
 }

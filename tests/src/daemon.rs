@@ -43,6 +43,9 @@ pub struct Daemon {
     _ns: NetNs,
 }
 
+/// Sees each line of a daemon's output; whether the line was for it alone.
+pub type Tap = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What the daemon wrote.
 #[derive(Debug, Default)]
 struct Log {
@@ -166,7 +169,20 @@ impl Daemon {
     ///
     /// # Errors
     /// The program cannot be executed.
-    pub fn start(mut command: Command, name: impl Into<String>, ns: &NetNs) -> Result<Self> {
+    pub fn start(command: Command, name: impl Into<String>, ns: &NetNs) -> Result<Self> {
+        Self::start_tapped(command, name, ns, Arc::new(|_| false))
+    }
+
+    /// The same; a line for which `tap` is true is not kept in the log.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_tapped(
+        mut command: Command,
+        name: impl Into<String>,
+        ns: &NetNs,
+        tap: Tap,
+    ) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = ns.spawn(command)?;
         let ended = pidfd(child.id())?;
@@ -176,8 +192,9 @@ impl Daemon {
             .into_iter()
             .flatten()
             .map(|output| {
-                let log = Arc::clone(&log);
-                thread::Builder::new().name("daemon-log".into()).spawn(move || read(output, &log))
+                let (log, tap) = (Arc::clone(&log), Arc::clone(&tap));
+                let reading = move || read(output, &log, &tap);
+                thread::Builder::new().name("daemon-log".into()).spawn(reading)
             })
             .collect::<io::Result<_>>()?;
         let name = name.into();
@@ -327,10 +344,13 @@ fn boxed(output: impl Read + Send + 'static) -> Box<dyn Read + Send> {
     Box::new(output)
 }
 
-fn read(output: Box<dyn Read + Send>, log: &Watched<Log>) {
+fn read(output: Box<dyn Read + Send>, log: &Watched<Log>, tap: &Tap) {
     for line in BufReader::new(output).split(b'\n') {
         let Ok(line) = line else { break };
         let text = String::from_utf8_lossy(&line).into_owned();
+        if tap(&text) {
+            continue;
+        }
         log.update(|log| log.lines.push(LogLine { at: Instant::now(), text }));
     }
     log.update(|log| log.open -= 1);

@@ -89,6 +89,15 @@ impl Lab {
     /// # Errors
     /// Not root, or iproute2 missing; the error says what to do.
     pub fn new(nodes: u8) -> Result<Self> {
+        Self::with_control(nodes, NetNs::new("control")?)
+    }
+
+    /// The same with this control host, which has nothing plugged into its interface
+    /// [`CLIENT_NIC`] yet.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_control(nodes: u8, control: NetNs) -> Result<Self> {
         if !(1..=MAX_NODES).contains(&nodes) {
             bail!("a lab has 1 to {MAX_NODES} nodes, not {nodes}");
         }
@@ -98,7 +107,7 @@ impl Lab {
         let client = NetNs::new("client")?;
         let nic = Nic { name: CLIENT_NIC, mac: CLIENT_MAC, address: Some((CLIENT_IP, 24)) };
         lan.attach(&client, &nic)?;
-        let control = Control { ns: NetNs::new("control")? };
+        let control = Control { ns: control };
         let mac = Mac([0x02, 0, 0, 1, 0, 0xc1]);
         let nic = Nic { name: CLIENT_NIC, mac, address: Some((CONTROL_IP, 24)) };
         management.attach(&control.ns, &nic)?;
@@ -181,13 +190,13 @@ impl Lab {
 
 impl Node {
     fn new(n: u8, nodes: u8, lan: &mut Segment, management: &mut Segment) -> Result<Self> {
-        let name = format!("node-{n}");
+        let name = node_name(n);
         let ns = NetNs::new(&*name)?;
         let mac = Mac([0x02, 0, 0, 0, 0, n]);
         let ip = lan_ip(n);
         let nic = Nic { name: UPLINK, mac, address: Some((ip, 24)) };
         let lan_port = lan.attach(&ns, &nic)?;
-        let management_ip = Ipv4Addr::new(198, 51, 100, 100 + n);
+        let management_ip = management_ip(n);
         let mac_2 = Mac([0x02, 0, 0, 1, 0, n]);
         let nic = Nic { name: MANAGEMENT, mac: mac_2, address: Some((management_ip, 24)) };
         let management_port = management.attach(&ns, &nic)?;
@@ -208,6 +217,9 @@ impl Node {
         }
         ns.ip(&commands)?;
         ns.sysctl("net/ipv4/ip_forward", "1")?;
+        // In and out by the same wire is how this network is.
+        ns.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+        ns.sysctl(&format!("net/ipv4/conf/{UPLINK}/send_redirects"), "0")?;
         pod.ip(&format!(
             "address add {pod_ip}/24 dev eth0\n\
              link set eth0 up\n\
@@ -225,6 +237,19 @@ impl Control {
     pub fn listen(&self) -> Result<TcpListener> {
         self.ns.run(|| Ok(TcpListener::bind(SocketAddrV4::new(CONTROL_IP, 0))?))
     }
+}
+
+/// The name of the host that has this address in the management network.
+pub(crate) fn host_by_management_ip(ip: Ipv4Addr) -> Option<String> {
+    (1..=MAX_NODES).find(|&n| management_ip(n) == ip).map(node_name)
+}
+
+fn node_name(n: u8) -> String {
+    format!("node-{n}")
+}
+
+const fn management_ip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, 100 + n)
 }
 
 const fn lan_ip(n: u8) -> Ipv4Addr {

@@ -113,6 +113,11 @@ impl NetNs {
         })
     }
 
+    /// Moves the calling thread into the namespace for the rest of its life.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        set_ns(self.0.fd.as_raw_fd())
+    }
+
     /// Starts `command` inside the namespace. The child gets SIGKILL when this process
     /// dies, however it dies.
     ///
@@ -151,7 +156,17 @@ impl NetNs {
     /// error carries what it printed on standard error).
     pub fn tool(&self, program: &str, args: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        self.output(command, input)
+    }
+
+    /// The same for a command that has been put together.
+    ///
+    /// # Errors
+    /// As [`Self::tool`].
+    pub fn output(&self, mut command: Command, input: &str) -> Result<String> {
+        let said = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.spawn(command)?;
         let stdin = child.stdin.take();
         let output = thread::scope(|scope| {
@@ -159,11 +174,10 @@ impl NetNs {
             scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(input.as_bytes())));
             child.wait_with_output()
         })
-        .with_context(|| format!("running {program} in {self:?}"))?;
+        .with_context(|| format!("running {said} in {self:?}"))?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let args = args.join(" ");
-            bail!("{program} {args} in {self:?}: {}: {}\n{input}", output.status, said.trim());
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("{said} in {self:?}: {}: {}\n{input}", output.status, why.trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

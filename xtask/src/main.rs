@@ -11,6 +11,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::{Result, bail};
 
 mod aside;
+mod controlplane;
 mod crds;
 mod invariants;
 mod launch;

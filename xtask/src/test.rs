@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     aside::Aside,
+    controlplane::{CONTROLPLANE_BIN, ControlPlane},
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
@@ -64,10 +65,12 @@ const PER_CPU: usize = 3;
 /// namespaces of their own, and wait rather than compute.
 pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let root = Root::find("testing (network namespaces, BPF)", "cargo xtask test")?;
+    let control_plane = ControlPlane::prepare(workspace)?;
     // The binaries too, with the dependencies' features that tests want: building them
     // by themselves first would compile most dependencies twice.
     let mut build = workspace.cargo(["test", "--workspace", "--no-run"]);
     process::run("building", &mut build)?;
+    let control_plane = control_plane.finish()?;
     let everything = selection.filter.is_none() && selection.libtest.is_empty();
     let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
 
@@ -85,7 +88,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         // libtest sees our pipe, not the terminal behind it.
         test.arg("--color=always");
     }
-    test.env(ANNOUNCER_BIN, workspace.binary("announcer"));
+    test.env(ANNOUNCER_BIN, workspace.binary("announcer")).env(CONTROLPLANE_BIN, control_plane);
 
     let (result, counts) = tally(&mut test)?;
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());

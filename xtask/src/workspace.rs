@@ -86,6 +86,11 @@ impl Workspace {
         self.target.join("protocol")
     }
 
+    /// Where the control plane that tests run against is built.
+    pub(crate) fn controlplane(&self) -> PathBuf {
+        self.target.join("controlplane")
+    }
+
     /// Where benchmarks leave their figures.
     pub(crate) fn bench_figures(&self) -> PathBuf {
         self.target.join("bench")

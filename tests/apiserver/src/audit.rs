@@ -60,7 +60,8 @@ impl Audit {
         self.inner.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn record(&self, entry: Audited) {
+    /// Adds a request: the server's own, or one that another server has logged.
+    pub fn record(&self, entry: Audited) {
         let mut log = self.lock();
         let request = &entry.request;
         let group = (request.client.clone(), request.verb, request.resource.clone());

@@ -23,6 +23,23 @@ impl Verb {
     pub const WRITES: [Self; 5] =
         [Self::Create, Self::Update, Self::Patch, Self::Delete, Self::DeleteCollection];
 
+    /// All verbs.
+    pub const ALL: [Self; 8] = [
+        Self::Get,
+        Self::List,
+        Self::Watch,
+        Self::Create,
+        Self::Update,
+        Self::Patch,
+        Self::Delete,
+        Self::DeleteCollection,
+    ];
+
+    /// The verb of this name; `None` for what is no verb of resources.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == name)
+    }
+
     /// The name in RBAC rules, for example `deletecollection`.
     pub fn as_str(self) -> &'static str {
         match self {

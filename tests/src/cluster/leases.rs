@@ -150,7 +150,7 @@ impl Cluster {
     /// There is none, or it would be none any more.
     pub fn edit_vip_lease(&self, vip: Ipv4Addr, edit: Value) -> Result<()> {
         let name = VipLease::name(vip);
-        let edited = self.server.objects().patch(&LEASES, NAMESPACE, &name, edit);
+        let edited = self.objects().patch(&LEASES, NAMESPACE, &name, edit);
         edited.with_context(|| format!("editing lease {name}"))?;
         Ok(())
     }
@@ -160,12 +160,12 @@ impl Cluster {
     /// # Errors
     /// There is one of that name.
     pub fn create_lease(&self, lease: Value) -> Result<()> {
-        self.server.objects().create(&LEASES, NAMESPACE, lease).context("creating a lease")?;
+        self.objects().create(&LEASES, NAMESPACE, lease).context("creating a lease")?;
         Ok(())
     }
 
     fn delete_lease(&self, name: &str) -> Result<()> {
-        let deleted = self.server.objects().delete(&LEASES, NAMESPACE, name);
+        let deleted = self.objects().delete(&LEASES, NAMESPACE, name);
         deleted.with_context(|| format!("deleting lease {name}"))?;
         Ok(())
     }

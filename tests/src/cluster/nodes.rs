@@ -39,7 +39,7 @@ impl Cluster {
 
     /// The uid of a Node object; `None` if there is none.
     pub fn node_uid(&self, name: &str) -> Option<String> {
-        let node = self.server.objects().get(&NODES, "", name)?;
+        let node = self.objects().get(&NODES, "", name)?;
         Some(node.pointer("/metadata/uid")?.as_str()?.to_owned())
     }
 
@@ -50,11 +50,14 @@ impl Cluster {
     pub fn set_node_conditions(&self, name: &str, conditions: &[(&str, &str)]) -> Result<()> {
         let condition = |(kind, status): &(&str, &str)| json!({ "type": kind, "status": status });
         let conditions: Vec<_> = conditions.iter().map(condition).collect();
+        let host = self.number_of(name).map(|n| self.lab.node(n).ip.to_string());
+        let address = |ip| json!({ "type": "InternalIP", "address": ip });
+        let addresses: Vec<_> = host.map(address).into_iter().collect();
         let node = json!({
             "metadata": { "name": name },
-            "status": { "conditions": conditions },
+            "status": { "conditions": conditions, "addresses": addresses },
         });
-        let written = self.server.objects().apply(&NODES, "", node);
+        let written = self.objects().apply(&NODES, "", node);
         written.with_context(|| format!("writing Node {name}"))?;
         Ok(())
     }
@@ -80,14 +83,14 @@ impl Cluster {
     /// # Errors
     /// There is none of that name.
     pub fn delete_node(&self, name: &str) -> Result<()> {
-        let deleted = self.server.objects().delete(&NODES, "", name);
+        let deleted = self.objects().delete(&NODES, "", name);
         deleted.with_context(|| format!("deleting Node {name}"))?;
         Ok(())
     }
 
     fn patch_node(&self, n: usize, patch: Value) -> Result<()> {
         let name = self.name(n);
-        let written = self.server.objects().patch(&NODES, "", name, patch);
+        let written = self.objects().patch(&NODES, "", name, patch);
         written.with_context(|| format!("changing Node {name}"))?;
         Ok(())
     }

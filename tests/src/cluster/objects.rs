@@ -37,7 +37,7 @@ impl Cluster {
                 "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }],
             },
         });
-        let created = self.server.objects().create(&SERVICES, SERVICES_IN, service);
+        let created = self.objects().create(&SERVICES, SERVICES_IN, service);
         created.with_context(|| format!("creating Service {name}"))?;
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Cluster {
     pub fn set_addresses(&self, name: &str, vips: &[Ipv4Addr]) -> Result<()> {
         let ingress: Vec<_> = vips.iter().map(|vip| json!({ "ip": vip.to_string() })).collect();
         let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
-        let written = self.server.objects().patch_status(&SERVICES, SERVICES_IN, name, status);
+        let written = self.objects().patch_status(&SERVICES, SERVICES_IN, name, status);
         written.with_context(|| format!("writing the addresses of Service {name}"))?;
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Cluster {
     /// # Errors
     /// There is no such Service, or it would be none any more.
     pub fn patch_service(&self, name: &str, patch: Value) -> Result<()> {
-        let written = self.server.objects().patch(&SERVICES, SERVICES_IN, name, patch);
+        let written = self.objects().patch(&SERVICES, SERVICES_IN, name, patch);
         written.with_context(|| format!("changing Service {name}"))?;
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Cluster {
             "endpoints": nodes.iter().map(endpoint).collect::<Vec<_>>(),
             "ports": [{ "name": "http", "port": POD_PORT }],
         });
-        let written = self.server.objects().apply(&ENDPOINT_SLICES, SERVICES_IN, slice);
+        let written = self.objects().apply(&ENDPOINT_SLICES, SERVICES_IN, slice);
         written.with_context(|| format!("writing the endpoints of Service {service}"))?;
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Cluster {
     /// # Errors
     /// There is no such Service.
     pub fn delete_service(&self, name: &str) -> Result<()> {
-        let deleted = self.server.objects().delete(&SERVICES, SERVICES_IN, name);
+        let deleted = self.objects().delete(&SERVICES, SERVICES_IN, name);
         deleted.with_context(|| format!("deleting Service {name}"))?;
         Ok(())
     }

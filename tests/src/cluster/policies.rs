@@ -17,28 +17,35 @@ pub fn gateways() -> GroupResource {
 }
 
 impl Cluster {
-    /// Installs the CustomResourceDefinition of our policies, as `deploy/crds` does.
-    pub fn install_policies(&self) {
-        self.server.objects().register(CustomResource {
+    /// Installs the CustomResourceDefinition of our policies, as `deploy/crds` does. A real
+    /// control plane has it from the start.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn install_policies(&self) -> Result<()> {
+        self.objects().register(CustomResource {
             group: "l2announcer.io".to_owned(),
             version: "v1alpha1".to_owned(),
             plural: "l2announcementpolicies".to_owned(),
             kind: "L2AnnouncementPolicy".to_owned(),
             namespaced: false,
             status: true,
-        });
+        })
     }
 
     /// Installs the Gateway API, as far as Gateways go.
-    pub fn install_gateways(&self) {
-        self.server.objects().register(CustomResource {
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn install_gateways(&self) -> Result<()> {
+        self.objects().register(CustomResource {
             group: "gateway.networking.k8s.io".to_owned(),
             version: "v1".to_owned(),
             plural: "gateways".to_owned(),
             kind: "Gateway".to_owned(),
             namespaced: true,
             status: true,
-        });
+        })
     }
 
     /// Creates a policy that announces `status.loadBalancer.ingress`, or merges `spec`
@@ -49,7 +56,7 @@ impl Cluster {
     pub fn set_policy(&self, name: &str, spec: Value) -> Result<()> {
         let mut policy = json!({ "metadata": { "name": name }, "spec": spec });
         policy["spec"]["loadBalancerIPs"] = json!(true);
-        let written = self.server.objects().apply(&policies(), "", policy);
+        let written = self.objects().apply(&policies(), "", policy);
         written.with_context(|| format!("writing L2AnnouncementPolicy {name}"))?;
         Ok(())
     }
@@ -59,7 +66,7 @@ impl Cluster {
     /// # Errors
     /// There is none of that name.
     pub fn delete_policy(&self, name: &str) -> Result<()> {
-        let deleted = self.server.objects().delete(&policies(), "", name);
+        let deleted = self.objects().delete(&policies(), "", name);
         deleted.with_context(|| format!("deleting L2AnnouncementPolicy {name}"))?;
         Ok(())
     }
@@ -73,7 +80,7 @@ impl Cluster {
             "metadata": { "name": name, "labels": labels },
             "spec": { "gatewayClassName": "lab" },
         });
-        let written = self.server.objects().apply(&gateways(), SERVICES_IN, gateway);
+        let written = self.objects().apply(&gateways(), SERVICES_IN, gateway);
         written.with_context(|| format!("writing Gateway {name}"))?;
         Ok(())
     }

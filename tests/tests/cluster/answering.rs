@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use announcer_tests::{
     capture::Capture,
-    cluster::{Cluster, SOON, Timing},
+    cluster::{SOON, Timing},
     lab::CLIENT_NIC,
     probe::Probe,
 };
 
-use crate::{VIP, answered_by_node_1, held_by_node_1};
+use crate::{VIP, answered_by_node_1, cluster, held_by_node_1};
 
 /// A kernel that answers makes a neighbour entry for each asker; this many do no harm.
 const FEW: u32 = 64;
 
 #[test]
 fn of_nodes_that_all_have_the_vip_on_lo_the_holder_alone_answers() {
-    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(3, Timing::DEFAULT, []);
     for node in cluster.lab().nodes() {
         // As kube-proxy's IPVS mode without strictARP.
         node.ns.sysctl("net/ipv4/conf/all/arp_ignore", "0").unwrap();
@@ -51,7 +51,7 @@ fn of_nodes_that_all_have_the_vip_on_lo_the_holder_alone_answers() {
 
 #[test]
 fn an_announcer_that_starts_beside_the_holder_sends_nothing_for_the_vip() {
-    let mut cluster = Cluster::new(2, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(2, Timing::DEFAULT, []);
     cluster.create_service("web", VIP).unwrap();
     cluster.start(1).unwrap();
     cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
@@ -82,7 +82,7 @@ fn an_announcer_that_starts_beside_the_holder_sends_nothing_for_the_vip() {
 
 #[test]
 fn a_second_announcer_on_a_node_is_refused_and_told_of_the_first() {
-    let mut cluster = Cluster::new(1, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(1, Timing::DEFAULT, []);
     let probe = held_by_node_1(&mut cluster);
     let mut second = cluster.announcer(1).unwrap().start(&cluster.lab().node(1).ns).unwrap();
     let status = second.wait_exit(SOON).unwrap();

@@ -88,7 +88,7 @@ fn check_wire(mode: Mode, cluster: &Cluster, probe: ProbeHandle) {
 
 /// What was written since `from`, but for each announcer's renewals of its own lease.
 fn writes_but_renewals(cluster: &Cluster, from: Instant) -> Vec<Audited> {
-    let mut writes = cluster.server().audit().recent(&Match::any().writes());
+    let mut writes = cluster.audit().recent(&Match::any().writes());
     writes.retain(|entry| {
         let request = &entry.request;
         let renewal = request.verb == Verb::Update

@@ -8,13 +8,13 @@ use std::{
 use announcer_tests::{
     arp::Op,
     backend::http_get,
-    cluster::{Cluster, SOON, Timing},
+    cluster::{SOON, Timing},
     lab::Link,
     neighbour,
     topology::Cut,
 };
 
-use crate::{Mode, QUICK, VIP, held_by_node_1, millis, wire::steady};
+use crate::{Mode, QUICK, VIP, cluster, held_by_node_1, millis, wire::steady};
 
 const ROUNDS: usize = 5;
 /// Linux ignores a second announcement within 1 s (net.ipv4.neigh.*.locktime); rounds
@@ -23,11 +23,12 @@ const LOCKTIME: Duration = Duration::from_secs(1);
 
 #[test]
 fn after_a_crash_exactly_one_other_node_answers_and_tells_everybody() {
-    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
-    let _backend = cluster.serve(VIP).unwrap();
+    let mut cluster = cluster(3, Timing::DEFAULT, []);
+    let _backend = cluster.serve("web", VIP).unwrap();
     let probe = held_by_node_1(&mut cluster);
     let (lab, vip) = (cluster.lab(), SocketAddrV4::new(VIP, 80));
     let crashed = lab.node(1);
+    cluster.wait_forwarded(VIP, SOON).unwrap();
     assert_eq!(http_get(lab.client(), vip, SOON).unwrap().status, 200);
     assert_eq!(neighbour::mac_of(lab.client(), VIP).unwrap(), Some(crashed.mac));
 

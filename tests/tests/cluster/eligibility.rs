@@ -9,7 +9,7 @@ use announcer_tests::{
 use serde_json::json;
 
 use crate::{
-    QUICK, QUIET, STAY, VIP, held_by_node_1, quick,
+    QUICK, QUIET, STAY, VIP, cluster, held_by_node_1, quick,
     wire::{handed_over, steady},
 };
 
@@ -58,8 +58,7 @@ const CORDONED: Setting = (
 
 #[test]
 fn a_node_that_becomes_ineligible_hands_over_without_a_gap() {
-    let mut cluster =
-        Cluster::with_args(2, QUICK, STAY.into_iter().chain(["--exclude-cordoned"])).unwrap();
+    let mut cluster = cluster(2, QUICK, STAY.into_iter().chain(["--exclude-cordoned"]));
     let probe = held_by_node_1(&mut cluster);
     let (mut holder, client) = (1, cluster.lab().client());
     neighbour::resolve(client, VIP, SOON).unwrap();

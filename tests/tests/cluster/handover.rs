@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use announcer_apiserver::{Fault, Match, NODES, Verb};
 use announcer_tests::{
     arp::{ArpFrame, Mac},
     capture::Injector,
@@ -16,7 +15,7 @@ use announcer_tests::{
 };
 
 use crate::{
-    VIP, held_by_node_1, millis, quick,
+    VIP, cluster, held_by_node_1, millis, quick,
     wire::{OVERLAP, handed_over, steady},
 };
 
@@ -24,7 +23,7 @@ use crate::{
 fn a_killed_announcer_that_is_back_in_time_has_lost_nothing() {
     // Longer than the default, for machines on which a start takes long.
     let timing = Timing { lease: Duration::from_secs(6), renew: Duration::from_secs(1) };
-    let mut cluster = Cluster::new(3, timing).unwrap();
+    let mut cluster = cluster(3, timing, []);
     let probe = held_by_node_1(&mut cluster);
     let leases = |cluster: &Cluster| (cluster.vip_lease(VIP), cluster.node_lease(1));
     let before = leases(&cluster);
@@ -39,25 +38,8 @@ fn a_killed_announcer_that_is_back_in_time_has_lost_nothing() {
 }
 
 #[test]
-fn a_restart_waits_for_no_answer_but_its_leases() {
-    let timing = Timing { lease: Duration::from_secs(6), renew: Duration::from_secs(1) };
-    let mut cluster = Cluster::new(3, timing).unwrap();
-    let probe = held_by_node_1(&mut cluster);
-    let before = cluster.vip_lease(VIP);
-    cluster.kill(1).unwrap();
-    // What the announcer asks besides: who its lease belongs to.
-    let own_node = Match::any().client("node-1").verb(Verb::Get).resource(NODES);
-    let hanging = cluster.server().faults().inject(own_node, Fault::Hang);
-    cluster.start(1).unwrap();
-    cluster.wait_lease_duration().unwrap();
-    assert!(hanging.hits() > 0, "it asked");
-    assert_eq!(cluster.vip_lease(VIP), before, "no lease moved");
-    assert_eq!(probe.stop().unwrap().unanswered(), 0);
-}
-
-#[test]
 fn an_orderly_end_hands_over_without_a_gap() {
-    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(3, Timing::DEFAULT, []);
     let probe = held_by_node_1(&mut cluster);
     let first = cluster.lab().node(1).mac;
     assert_eq!(neighbour::resolve(cluster.lab().client(), VIP, SOON).unwrap(), first);
@@ -107,7 +89,7 @@ fn a_stranger_that_claims_the_vip_all_the_time_does_not_prolong_a_handover() {
 
 #[test]
 fn a_rolling_restart_loses_nothing() {
-    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(3, Timing::DEFAULT, []);
     let probe = held_by_node_1(&mut cluster);
     for n in 1..=3 {
         cluster.terminate(n, SOON).unwrap();

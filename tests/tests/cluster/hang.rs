@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use announcer_tests::{
-    cluster::{Cluster, SOON, Timing},
+    cluster::{SOON, Timing},
     daemon::Signal,
 };
 
-use crate::{VIP, held_by_node_1, millis};
+use crate::{VIP, cluster, held_by_node_1, millis};
 
 #[test]
 fn a_stopped_announcer_falls_silent_by_itself_and_does_not_come_back() {
     let timing = Timing::DEFAULT;
-    let mut cluster = Cluster::new(3, timing).unwrap();
+    let mut cluster = cluster(3, timing, []);
     let probe = held_by_node_1(&mut cluster);
     let lab = cluster.lab();
     let hung = lab.node(1);

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Instant};
 
 use announcer_tests::{
     arp::Mac,
-    cluster::{Cluster, SOON},
+    cluster::SOON,
     lab::{CLIENT_MAC, CLIENT_NIC, Link, UPLINK},
     neighbour,
     netns::NetNs,
@@ -14,7 +14,7 @@ use announcer_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    QUICK, QUIET, STAY, VIP, held_by_node_1, millis, quick,
+    QUICK, QUIET, STAY, VIP, cluster, held_by_node_1, millis, quick,
     wire::{answerers, handed_over, interrupted, steady},
 };
 
@@ -38,12 +38,12 @@ fn second_mac(n: u8) -> Mac {
 fn a_vip_is_answered_on_the_interfaces_that_its_policy_names() {
     let interfaces = format!("/^({UPLINK}|{SECOND})$/");
     let args = STAY.into_iter().chain(["--interface", &*interfaces]);
-    let mut cluster = Cluster::with_args(2, QUICK, args).unwrap();
+    let mut cluster = cluster(2, QUICK, args);
     // Node 1 has one uplink only.
     let (mut lan, client) = second_lan();
     let nic = Nic { name: SECOND, mac: second_mac(2), address: None };
     lan.attach(&cluster.lab().node(2).ns, &nic).unwrap();
-    cluster.install_policies();
+    cluster.install_policies().unwrap();
     let on = |interfaces: Value| cluster.set_policy("all", json!({ "interfaces": interfaces }));
     on(json!(["^ens"])).unwrap();
     cluster.create_service("web", VIP).unwrap();

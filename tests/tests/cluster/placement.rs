@@ -15,7 +15,7 @@ use announcer_tests::{
 use serde_json::json;
 
 use crate::{
-    QUICK, QUIET, VIP, answered_by_node_1,
+    QUICK, QUIET, VIP, answered_by_node_1, cluster,
     policies::{with_zones, zones},
     quick,
     wire::{handed_over, steady},
@@ -24,7 +24,7 @@ use crate::{
 #[test]
 fn who_is_no_candidate_sends_nothing() {
     let mut cluster = with_zones(quick(3));
-    cluster.install_policies();
+    cluster.install_policies().unwrap();
     let select = |cluster: &Cluster, at: &[&str]| {
         cluster.set_policy("all", json!({ "nodeSelector": zones(at) })).unwrap();
     };
@@ -58,7 +58,7 @@ fn who_is_no_candidate_sends_nothing() {
 
 /// While `others` live, these nodes do nothing but listen.
 fn silent(cluster: &Cluster, nodes: &[usize], others: &[usize]) {
-    let audit = cluster.server().audit();
+    let audit = cluster.audit();
     audit.clear();
     cluster.wait_lease_duration_of(others).unwrap();
     for &n in nodes {
@@ -71,8 +71,8 @@ fn silent(cluster: &Cluster, nodes: &[usize], others: &[usize]) {
 
 #[test]
 fn a_preferred_node_has_the_vip_while_it_is_there() {
-    let mut cluster = with_zones(Cluster::new(3, QUICK).unwrap());
-    cluster.install_policies();
+    let mut cluster = with_zones(cluster(3, QUICK, []));
+    cluster.install_policies().unwrap();
     cluster.set_policy("all", json!({ "preferredNodes": zones(&["a"]) })).unwrap();
     cluster.create_service("web", VIP).unwrap();
     cluster.start_all().unwrap();
@@ -100,7 +100,7 @@ fn a_preferred_node_has_the_vip_while_it_is_there() {
 #[test]
 fn a_node_that_returns_gets_its_vips_back_bit_by_bit() {
     let vips: Vec<_> = (10..40).map(|n| Ipv4Addr::new(192, 0, 2, n)).collect();
-    let mut cluster = Cluster::new(3, QUICK).unwrap();
+    let mut cluster = cluster(3, QUICK, []);
     cluster.start_all().unwrap();
     cluster.wait_lease_duration().unwrap();
     for vip in &vips {
@@ -128,7 +128,7 @@ fn a_node_that_returns_gets_its_vips_back_bit_by_bit() {
         cluster.wait_for_holder(*vip, SOON, |n| n != 3).unwrap();
     }
     cluster.start(3).unwrap();
-    cluster.server().audit().clear();
+    cluster.audit().clear();
     for vip in &of_3 {
         cluster.wait_for_holder(*vip, SOON, |n| n == 3).unwrap();
     }
@@ -157,7 +157,7 @@ fn given_at_a_rate(cluster: &Cluster) {
     const LEAST: Duration = Duration::from_millis(100);
     for node in cluster.lab().nodes() {
         let offers = Match::any().client(&node.name).writes().resource(LEASES);
-        let offers = cluster.server().audit().recent(&offers.name_prefix("announcer-vip-"));
+        let offers = cluster.audit().recent(&offers.name_prefix("announcer-vip-"));
         if let [first, .., last] = &offers[..] {
             let took = last.at - first.at;
             println!("{}: {} offers in {took:?}", node.name, offers.len());

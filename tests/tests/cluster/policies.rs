@@ -11,7 +11,7 @@ use announcer_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    OTHER, QUICK, QUIET, THIRD, VIP, quick,
+    OTHER, QUICK, QUIET, THIRD, VIP, cluster, quick,
     wire::{answerers, handed_over, steady},
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn zones(zones: &[&str]) -> Value {
 #[test]
 fn the_wire_follows_a_policy() {
     let mut cluster = with_zones(quick(3));
-    cluster.install_policies();
+    cluster.install_policies().unwrap();
     let db = json!({ "matchLabels": { "app": "db" } });
     let spec = |at: &[&str]| json!({ "serviceSelector": db, "nodeSelector": zones(at) });
     cluster.set_policy("db", spec(&["b"])).unwrap();
@@ -100,7 +100,7 @@ fn policies_that_are_installed_later_take_over_from_the_flags() {
     let (web, db) = (ask(&cluster, VIP), ask(&cluster, OTHER));
     cluster.start_all().unwrap();
     web.wait_first_answer(SOON).unwrap();
-    cluster.install_policies();
+    cluster.install_policies().unwrap();
     let spec = json!({
         "serviceSelector": { "matchLabels": { "app": "db" } }, "nodeSelector": zones(&["c"]),
     });
@@ -114,9 +114,9 @@ fn policies_that_are_installed_later_take_over_from_the_flags() {
     let accepted = |policy: Option<&Value>| {
         policy.is_some_and(|p| p.pointer("/status/conditions/0/status") == Some(&json!("True")))
     };
-    cluster.server().objects().wait_for(&policies(), "", "db", accepted, SOON).unwrap();
+    cluster.objects().wait_for(&policies(), "", "db", accepted, SOON).unwrap();
     let written = Match::any().verb(Verb::Patch).resource(policies());
-    assert_eq!(cluster.server().audit().writes(&written), 1, "by one node of three");
+    assert_eq!(cluster.audit().writes(&written), 1, "by one node of three");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_service_made_for_a_gateway_needs_no_label_of_its_own() {
     }
     assert_eq!(answerers(&edge.snapshot()), []);
 
-    cluster.install_gateways();
+    cluster.install_gateways().unwrap();
     cluster.set_gateway("edge", json!({ label: value })).unwrap();
     edge.wait_first_answer(SOON).unwrap();
     cluster.set_gateway("edge", json!({ label: null })).unwrap();
@@ -179,7 +179,7 @@ fn classes_say_whose_a_service_is() {
     let (label, value) = ANNOUNCE;
     for require in [false, true] {
         let flag = require.then_some("--require-class");
-        let mut cluster = Cluster::with_args(1, QUICK, flag).unwrap();
+        let mut cluster = cluster(1, QUICK, flag);
         for (class, vip) in [("l2announcer.io/l2", VIP), ("example.com/other", OTHER)] {
             let (name, _) = class.split_once('.').unwrap();
             let body = json!({
@@ -188,7 +188,7 @@ fn classes_say_whose_a_service_is() {
                     "type": "LoadBalancer", "loadBalancerClass": class, "ports": [{ "port": 80 }],
                 },
             });
-            cluster.server().objects().create(&SERVICES, SERVICES_IN, body).unwrap();
+            cluster.objects().create(&SERVICES, SERVICES_IN, body).unwrap();
             cluster.set_addresses(name, &[vip]).unwrap();
         }
         cluster.create_service("unclassed", THIRD).unwrap();

@@ -5,17 +5,17 @@ use std::{net::SocketAddrV4, time::Instant};
 use announcer_apiserver::SERVICES;
 use announcer_tests::{
     backend::http_get,
-    cluster::{ANNOUNCE, Cluster, SERVICES_IN, SOON, Timing},
+    cluster::{ANNOUNCE, SERVICES_IN, SOON, Timing},
     lab::CLIENT_NIC,
     probe::Probe,
 };
 use serde_json::json;
 
-use crate::{OTHER, QUIET, THIRD, VIP, held_by_node_1, millis};
+use crate::{OTHER, QUIET, THIRD, VIP, cluster, held_by_node_1, millis};
 
 #[test]
 fn the_wire_follows_a_service_from_its_address_to_its_end() {
-    let mut cluster = Cluster::new(2, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(2, Timing::DEFAULT, []);
     cluster.start_all().unwrap();
     let (label, value) = ANNOUNCE;
     cluster.create_service_without_address("web", json!({ label: value })).unwrap();
@@ -73,9 +73,9 @@ fn the_wire_follows_a_service_from_its_address_to_its_end() {
 
 #[test]
 fn services_of_others_are_left_alone() {
-    let mut cluster = Cluster::new(1, Timing::DEFAULT).unwrap();
+    let mut cluster = cluster(1, Timing::DEFAULT, []);
     let (label, value) = ANNOUNCE;
-    let objects = cluster.server().objects().clone();
+    let objects = cluster.objects();
     cluster.create_service_without_address("unlabelled", json!({ "app": "web" })).unwrap();
     cluster.set_addresses("unlabelled", &[OTHER]).unwrap();
     let class = json!({
@@ -105,9 +105,10 @@ fn services_of_others_are_left_alone() {
 
 #[test]
 fn http_through_the_vip_reaches_a_backend() {
-    let mut cluster = Cluster::new(3, Timing::DEFAULT).unwrap();
-    let backend = cluster.serve(VIP).unwrap();
+    let mut cluster = cluster(3, Timing::DEFAULT, []);
+    let backend = cluster.serve("web", VIP).unwrap();
     let _probe = held_by_node_1(&mut cluster);
+    cluster.wait_forwarded(VIP, SOON).unwrap();
     let vip = SocketAddrV4::new(VIP, 80);
     let answer = http_get(cluster.lab().client(), vip, SOON).unwrap();
     assert_eq!((answer.status, &*answer.body), (200, "pod on node-3"), "{:?}", backend.address());

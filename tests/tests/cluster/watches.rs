@@ -81,7 +81,7 @@ fn after_410_everything_is_listed_anew_and_nothing_moves() {
     let probe = held_by_node_1(&mut cluster);
     cluster.wait_lease_duration().unwrap();
     let before = leases(&cluster);
-    let (watches, audit) = (cluster.server().watches(), cluster.server().audit());
+    let (watches, audit) = (cluster.server().watches(), cluster.audit());
     let any = Match::any();
     let open = watches.count(&any);
     for _ in 0..3 {

@@ -5,16 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use announcer_apiserver::{Audited, Fault, Injected, LEASES, Match, Refusal};
+use announcer_apiserver::{Audited, Fault, Injected, LEASES, Match, NODES, Refusal, Verb};
 use announcer_tests::{
-    cluster::{Cluster, NodeLease, SOON},
+    cluster::{Cluster, NodeLease, SOON, Timing},
     lab::{CLIENT_NIC, Link},
     probe::Probe,
     topology::Cut,
 };
 
 use crate::{
-    Mode, QUICK, VIP, held_by_node_1, leases, quick,
+    Mode, QUICK, VIP, cluster, held_by_node_1, leases, quick,
     wire::{gave_way, handed_over, interrupted, steady},
 };
 
@@ -70,13 +70,13 @@ fn unconfirmed(mode: Mode, fault: Fault) {
     let probe = held_by_node_1(&mut cluster);
     let session = cluster.node_lease(1).unwrap().session;
     let of_node_1 = Match::any().client("node-1");
-    let asked = cluster.server().audit().count(&of_node_1);
+    let asked = cluster.audit().count(&of_node_1);
     let began = Instant::now();
     let unconfirmed = cluster.server().faults().inject(cluster.renewals(1), fault);
     cluster.wait_for_holder(VIP, SOON, |n| n == 2).unwrap();
     let [from, to] = [1, 2].map(|n| cluster.lab().node(n).mac);
     probe.wait_answer_by(to, SOON).unwrap();
-    let asked = cluster.server().audit().count(&of_node_1) - asked;
+    let asked = cluster.audit().count(&of_node_1) - asked;
     println!("requests meanwhile: {asked} in {:.1} s", began.elapsed().as_secs_f64());
     // It tries again, and not as fast as it can.
     assert!(asked < 100, "{asked}");
@@ -196,7 +196,7 @@ fn overloaded(refusal: Refusal, pause: Duration) {
     let refused = cluster.server().faults().inject(about_vips.clone(), Fault::Refuse(refusal));
     cluster.create_service("web", VIP).unwrap();
     let mut last = BTreeMap::<String, Instant>::new();
-    let audit = cluster.server().audit();
+    let audit = cluster.audit();
     assert!(audit.wait_for(&about_vips, 8, SOON), "it is asked again");
     for Audited { request, at, .. } in audit.recent(&about_vips) {
         if let Some(before) = last.insert(request.client.clone(), at) {
@@ -230,4 +230,21 @@ fn a_fence_whose_answer_is_lost_holds() {
     cluster.wait_lease_duration_of(&[2, 3]).unwrap();
     assert_eq!(cluster.holder(VIP), Some(holder));
     interrupted(&probe.stop().unwrap(), QUICK.lease * 2, successor);
+}
+
+#[test]
+fn a_restart_waits_for_no_answer_but_its_leases() {
+    let timing = Timing { lease: Duration::from_secs(6), renew: Duration::from_secs(1) };
+    let mut cluster = cluster(3, timing, []);
+    let probe = held_by_node_1(&mut cluster);
+    let before = cluster.vip_lease(VIP);
+    cluster.kill(1).unwrap();
+    // What the announcer asks besides: who its lease belongs to.
+    let own_node = Match::any().client("node-1").verb(Verb::Get).resource(NODES);
+    let hanging = cluster.server().faults().inject(own_node, Fault::Hang);
+    cluster.start(1).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    assert!(hanging.hits() > 0, "it asked");
+    assert_eq!(cluster.vip_lease(VIP), before, "no lease moved");
+    assert_eq!(probe.stop().unwrap().unanswered(), 0);
 }

@@ -14,7 +14,7 @@ mod service;
 use std::{net::Ipv4Addr, time::Duration};
 
 use announcer_tests::{
-    cluster::{Cluster, Timing},
+    cluster::{Cluster, Plane, Timing},
     lab::CLIENT_NIC,
     probe::{Probe, ProbeHandle},
 };
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Nothing but this; repeatable.
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
+    /// With which API server.
+    #[arg(long, value_name = "KIND", default_value = "embedded")]
+    control_plane: Plane,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,22 +79,23 @@ const QUICK: Extent =
 pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
     let extent = if quick { QUICK } else { FULL };
     let crashes = args.runs.unwrap_or(extent.crashes);
+    let plane = args.control_plane;
     let mut measured = Measured::default();
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Crash) {
-        measured.add(crash::measure(crashes)?);
+        measured.add(crash::measure(plane, crashes)?);
     }
     if wanted(Part::Moves) {
-        measured.add(moves::measure(extent.moves)?);
+        measured.add(moves::measure(plane, extent.moves)?);
     }
     if wanted(Part::Keepalived) {
         measured.add(contest::measure(extent.contests)?);
     }
     if wanted(Part::Service) {
-        measured.add(vec![service::measure(extent.services)?]);
+        measured.add(vec![service::measure(plane, extent.services)?]);
     }
     if wanted(Part::Rest) {
-        measured.add(rest::measure(extent.rest)?);
+        measured.add(rest::measure(plane, extent.rest)?);
     }
     Ok(measured)
 }

@@ -11,7 +11,7 @@ mod story;
 use std::{process::ExitCode, time::Duration};
 
 use announcer_tests::{
-    cluster::{Cluster, Timing},
+    cluster::{Cluster, Plane, Timing},
     timeline::Style,
 };
 use anyhow::Result;
@@ -39,6 +39,9 @@ struct Args {
     /// How often a node renews its lease.
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = humantime::parse_duration)]
     renew_interval: Duration,
+    /// Which API server: one that is part of the lab, or a real control plane with kube-proxy.
+    #[arg(long, value_name = "KIND", default_value = "embedded")]
+    control_plane: Plane,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
 
 /// Whether everything went as it should.
 fn run(args: &Args) -> Result<bool> {
-    let Args { stay, nodes, lease_duration, renew_interval } = *args;
+    let Args { stay, nodes, lease_duration, renew_interval, control_plane } = *args;
     let interrupts = Interrupts::catch()?;
     let timing = Timing { lease: lease_duration, renew: renew_interval };
     let story = Story::begin(Style::of_stdout());
@@ -63,7 +66,7 @@ fn run(args: &Args) -> Result<bool> {
         "The announcer in a lab: {nodes} nodes, a client and an API server in network \
          namespaces"
     ));
-    let mut cluster = Cluster::new(nodes, timing)?;
+    let mut cluster = Cluster::new(control_plane, nodes, timing, [])?;
     interrupts.remove_if_killed(&cluster);
     let shown = show::run(&mut cluster, &story)?;
     if stay {

@@ -47,7 +47,7 @@ pub(crate) struct Shown {
 /// Runs the show; an error is something that did not happen at all.
 pub(crate) fn run(cluster: &mut Cluster, story: &Story) -> Result<Shown> {
     describe(cluster, story);
-    let backend = cluster.serve(VIP)?;
+    let backend = cluster.serve("web", VIP)?;
     story.tell(
         "backend",
         &format!(
@@ -212,6 +212,7 @@ fn serve(cluster: &Cluster, story: &Story, probe: &ProbeHandle, holder: usize) -
 }
 
 fn http(cluster: &Cluster, story: &Story) -> Result<()> {
+    cluster.wait_forwarded(VIP, SOON)?;
     let asked = Instant::now();
     let answer = http_get(cluster.lab().client(), SocketAddrV4::new(VIP, 80), SOON)?;
     let took = human(asked.elapsed());
@@ -302,7 +303,7 @@ fn crash(
 /// Who ended the session of `node`, by the API server's audit log.
 fn fenced_by(cluster: &Cluster, node: &Node) -> String {
     let of = Match::any().writes().name(NodeLease::name(&node.name));
-    let writes = cluster.server().audit().recent(&of);
+    let writes = cluster.audit().recent(&of);
     let mut by_others =
         writes.iter().filter(|entry| entry.wrote.is_some() && entry.request.client != node.name);
     let last = by_others.next_back();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use announcer_tests::{
-    cluster::{Cluster, Timing},
+    cluster::{Cluster, Plane, Timing},
     daemon::Signal,
     lab::{CLIENT_NIC, Lab, Link},
     probe::Probe,
@@ -185,7 +185,7 @@ impl Contestant for Announcers {
     const NAME: &str = "announcer";
 
     fn start(vip: Ipv4Addr) -> Result<Self> {
-        let mut cluster = Cluster::with_args(NODES, Timing::DEFAULT, STAY)?;
+        let mut cluster = Cluster::new(Plane::Embedded, NODES, Timing::DEFAULT, STAY)?;
         cluster.create_service("web", vip)?;
         cluster.start_all()?;
         cluster.wait_for_holder(vip, PATIENCE, |_| true)?;

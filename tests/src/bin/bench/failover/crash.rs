@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, thread, time::Duration};
 
 use announcer_apiserver::{LEASES, Match};
 use announcer_tests::{
-    cluster::{Cluster, NodeLease, Timing},
+    cluster::{Cluster, NodeLease, Plane, Timing},
     lab::Link,
     topology::Cut,
 };
@@ -17,20 +17,20 @@ use crate::{
     samples::Samples,
 };
 
-pub(super) fn measure(runs: u32) -> Result<Table> {
+pub(super) fn measure(plane: Plane, runs: u32) -> Result<Table> {
     let columns = ["runs", "min", "median", "p90", "worst"];
     let mut table = Table::new("crash of the holder to first answer by another node, s", columns);
-    table.rows.push(crashes(Timing::DEFAULT, runs, [2.7, 3.5])?);
-    table.rows.push(crashes(FAST, runs, [0.8, 1.1])?);
+    table.rows.push(crashes(plane, Timing::DEFAULT, runs, [2.7, 3.5])?);
+    table.rows.push(crashes(plane, FAST, runs, [0.8, 1.1])?);
     Ok(table)
 }
 
 /// `goals`: for the median and for the worst, in seconds.
-fn crashes(timing: Timing, runs: u32, goals: [f64; 2]) -> Result<Row> {
+fn crashes(plane: Plane, timing: Timing, runs: u32, goals: [f64; 2]) -> Result<Row> {
     let Timing { lease, renew } = timing;
     progress(&format!("{runs} crashes with leases of {lease:?} renewed every {renew:?}"));
     let vip = addresses::in_the_lan(0);
-    let mut cluster = Cluster::with_args(NODES, timing, STAY)?;
+    let mut cluster = Cluster::new(plane, NODES, timing, STAY)?;
     cluster.create_service("web", vip)?;
     cluster.start_all()?;
     let mut seconds = Vec::new();
@@ -83,7 +83,7 @@ fn crash(cluster: &Cluster, vip: Ipv4Addr, holder: usize, phase: Duration) -> Re
 fn wait_renewal(cluster: &Cluster, n: usize) -> Result<()> {
     let name = &cluster.lab().node(n).name;
     let renewals = Match::any().client(name).writes().resource(LEASES).name(NodeLease::name(name));
-    let audit = cluster.server().audit();
+    let audit = cluster.audit();
     let next = audit.count(&renewals) + 1;
     ensure!(audit.wait_for(&renewals, next, PATIENCE), "{name} does not renew its lease");
     Ok(())

@@ -6,7 +6,12 @@ use std::{
 };
 
 use announcer_tests::{
-    arp::Mac, cluster::Cluster, neighbour, netns::NetNs, probe::ProbeHandle, recording::Overlap,
+    arp::Mac,
+    cluster::{Cluster, Plane},
+    neighbour,
+    netns::NetNs,
+    probe::ProbeHandle,
+    recording::Overlap,
 };
 use anyhow::{Context, Result};
 
@@ -25,7 +30,7 @@ const TAIL: usize = 500;
 /// Both may answer for so long in a planned move, in milliseconds.
 const OVERLAP: f64 = 50.0;
 
-pub(super) fn measure(runs: u32) -> Result<Table> {
+pub(super) fn measure(plane: Plane, runs: u32) -> Result<Table> {
     let columns =
         ["moves", "unanswered", "by two", "overlap ms", "stale caches", "median s", "worst s"];
     let table = Table::new("moves, as a client sees them that asks 1000 times a second", columns);
@@ -33,8 +38,8 @@ pub(super) fn measure(runs: u32) -> Result<Table> {
         "requests of all moves; the longest time with two answerers; clients whose kernel does \
          not end with the new MAC; time to the successor's first answer",
     );
-    table.rows.extend(planned::measure(runs)?);
-    table.rows.push(rebalance::measure(runs)?);
+    table.rows.extend(planned::measure(plane, runs)?);
+    table.rows.push(rebalance::measure(plane, runs)?);
     Ok(table)
 }
 

@@ -5,15 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use announcer_apiserver::{CustomResource, GroupResource, NODES as NODE_OBJECTS};
 use announcer_tests::{
-    cluster::{Cluster, SOON, Timing},
+    cluster::{Cluster, Plane, SOON, Timing},
     daemon::Signal,
     lab::Link,
     topology::Cut,
 };
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     NODES, PATIENCE, STAY,
@@ -39,9 +38,9 @@ enum Cause {
 const CAUSES: [Cause; 4] =
     [Cause::Terminated, Cause::Excluded, Cause::Deselected, Cause::CarrierLost];
 
-pub(super) fn measure(runs: u32) -> Result<Vec<Row>> {
+pub(super) fn measure(plane: Plane, runs: u32) -> Result<Vec<Row>> {
     let vip = addresses::in_the_lan(0);
-    let mut cluster = Cluster::with_args(NODES, Timing::DEFAULT, STAY)?;
+    let mut cluster = Cluster::new(plane, NODES, Timing::DEFAULT, STAY)?;
     install_policy(&cluster)?;
     cluster.create_service("web", vip)?;
     cluster.start_all()?;
@@ -74,7 +73,7 @@ fn one_move(cluster: &mut Cluster, vip: Ipv4Addr, cause: Cause) -> Result<Option
     let taken = match cause {
         // It ends when it has handed over.
         Cause::Terminated => cluster.daemon(holder)?.signal(Signal::Term),
-        Cause::Excluded => label(cluster, holder, EXCLUDED, json!("")),
+        Cause::Excluded => cluster.set_node_label(holder, EXCLUDED, Some("")),
         Cause::Deselected => select_all_but(cluster, &cluster.lab().node(holder).name),
         Cause::CarrierLost => {
             let lab = cluster.lab();
@@ -90,7 +89,7 @@ fn one_move(cluster: &mut Cluster, vip: Ipv4Addr, cause: Cause) -> Result<Option
             cluster.wait_ended(holder, SOON)?;
             cluster.start(holder)?;
         }
-        Cause::Excluded => label(cluster, holder, EXCLUDED, Value::Null)?,
+        Cause::Excluded => cluster.set_node_label(holder, EXCLUDED, None)?,
         Cause::Deselected => select_all_but(cluster, "nobody")?,
         Cause::CarrierLost => cluster.lab().restore(cluster.lab().node(holder), Link::Lan)?,
     }
@@ -115,38 +114,14 @@ impl Cause {
 
 /// One policy, which selects all Services and all nodes.
 fn install_policy(cluster: &Cluster) -> Result<()> {
-    let objects = cluster.server().objects();
-    objects.register(CustomResource {
-        group: policies().group().to_owned(),
-        version: "v1alpha1".to_owned(),
-        plural: policies().plural().to_owned(),
-        kind: "L2AnnouncementPolicy".to_owned(),
-        namespaced: false,
-        status: true,
-    });
-    for node in cluster.lab().nodes() {
-        let labels = json!({ "metadata": { "labels": { HOST_NAME: node.name } } });
-        objects.patch(&NODE_OBJECTS, "", &node.name, labels)?;
+    cluster.install_policies()?;
+    for n in 1..=usize::from(NODES) {
+        cluster.set_node_label(n, HOST_NAME, Some(cluster.name(n)))?;
     }
-    let policy = json!({ "metadata": { "name": POLICY }, "spec": { "loadBalancerIPs": true } });
-    objects.create(&policies(), "", policy)?;
     select_all_but(cluster, "nobody")
 }
 
 fn select_all_but(cluster: &Cluster, name: &str) -> Result<()> {
     let others = json!({ "key": HOST_NAME, "operator": "NotIn", "values": [name] });
-    let spec = json!({ "spec": { "nodeSelector": { "matchExpressions": [others] } } });
-    cluster.server().objects().patch(&policies(), "", POLICY, spec)?;
-    Ok(())
-}
-
-fn label(cluster: &Cluster, node: usize, key: &str, value: Value) -> Result<()> {
-    let labels = json!({ "metadata": { "labels": { key: value } } });
-    let name = &cluster.lab().node(node).name;
-    cluster.server().objects().patch(&NODE_OBJECTS, "", name, labels)?;
-    Ok(())
-}
-
-fn policies() -> GroupResource {
-    GroupResource::new("l2announcer.io", "l2announcementpolicies")
+    cluster.set_policy(POLICY, json!({ "nodeSelector": { "matchExpressions": [others] } }))
 }

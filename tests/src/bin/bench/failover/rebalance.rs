@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use announcer_tests::cluster::{Cluster, SOON, Timing};
+use announcer_tests::cluster::{Cluster, Plane, SOON, Timing};
 use anyhow::{Context, Result};
 
 use super::{
@@ -23,9 +23,9 @@ const PROBED: usize = 3;
 const MOVED: Duration = Duration::from_secs(60);
 
 /// At least `moves` moves.
-pub(super) fn measure(moves: u32) -> Result<Row> {
+pub(super) fn measure(plane: Plane, moves: u32) -> Result<Row> {
     progress(&format!("{moves} moves: {NAME}"));
-    let mut cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+    let mut cluster = Cluster::new(plane, NODES, Timing::DEFAULT, [])?;
     cluster.start_all()?;
     cluster.wait_lease_duration()?;
     // After the nodes, so that none of them takes more than its share.
@@ -56,7 +56,7 @@ pub(super) fn measure(moves: u32) -> Result<Row> {
 
 /// One node goes and comes back. Times are from its start on.
 fn returning(cluster: &mut Cluster, vips: &[Ipv4Addr]) -> Result<Vec<Seen>> {
-    settle::until_vips_rest(cluster.server().audit(), MOVED)?;
+    settle::until_vips_rest(cluster.audit(), MOVED)?;
     let n = vips.iter().find_map(|&vip| cluster.holder(vip)).context("nobody holds a VIP")?;
     let held = vips.iter().copied().filter(|&vip| cluster.holder(vip) == Some(n));
     let probed: Vec<_> = held.take(PROBED).collect();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use announcer_apiserver::Match;
-use announcer_tests::cluster::{Cluster, Timing};
+use announcer_tests::cluster::{Cluster, Plane, Timing};
 use anyhow::{Context, Result};
 
 use super::{NODES, PATIENCE};
@@ -20,9 +20,9 @@ const VIPS: u32 = 100;
 
 /// What a cluster with [`VIPS`] VIPs takes while nothing happens; of the daemons the
 /// costliest.
-pub(super) fn measure(length: Duration) -> Result<Vec<Figure>> {
+pub(super) fn measure(plane: Plane, length: Duration) -> Result<Vec<Figure>> {
     progress(&format!("{VIPS} VIPs at rest, for {length:?}"));
-    let mut cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+    let mut cluster = Cluster::new(plane, NODES, Timing::DEFAULT, [])?;
     for n in 0..VIPS {
         cluster.create_service(&format!("web-{n}"), addresses::in_the_lan(n))?;
     }
@@ -32,14 +32,14 @@ pub(super) fn measure(length: Duration) -> Result<Vec<Figure>> {
     }
     // Nodes that are new are not trusted with VIPs for some lease durations.
     cluster.wait_renewals(12)?;
-    settle::until_vips_rest(cluster.server().audit(), PATIENCE)?;
+    settle::until_vips_rest(cluster.audit(), PATIENCE)?;
     // Five rounds of announcements, 1.1 s apart, and what else comes with a move.
     cluster.wait_renewals(8)?;
 
     let daemons = 1..=usize::from(NODES);
     let pids: Vec<u32> = daemons.map(|n| Ok(cluster.daemon(n)?.pid())).collect::<Result<_>>()?;
     let used = || pids.iter().map(|&pid| cpu_time(pid)).collect::<Result<Vec<_>>>();
-    let audit = cluster.server().audit();
+    let audit = cluster.audit();
     let (began, cpu, requests) = (Instant::now(), used()?, audit.count(&Match::any()));
     interrupt::pause(length)?;
     let (elapsed, later) = (began.elapsed().as_secs_f64(), used()?);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use announcer_tests::cluster::{ANNOUNCE, Cluster, Timing};
+use announcer_tests::cluster::{ANNOUNCE, Cluster, Plane, Timing};
 use anyhow::{Context, Result};
 use serde_json::json;
 
@@ -11,9 +11,9 @@ use crate::{addresses, interrupt, progress, report::Figure, samples::Samples};
 
 /// From before the address is written until the client has an answer. The probe asks
 /// every millisecond, which adds half of one.
-pub(super) fn measure(services: u32) -> Result<Figure> {
+pub(super) fn measure(plane: Plane, services: u32) -> Result<Figure> {
     progress(&format!("{services} Services that get an address"));
-    let mut cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+    let mut cluster = Cluster::new(plane, NODES, Timing::DEFAULT, [])?;
     cluster.start_all()?;
     // So that nobody waits for those who might know more than it does.
     cluster.wait_lease_duration()?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use announcer_tests::{
-    cluster::{Cluster, Timing},
+    cluster::{Cluster, Plane, Timing},
     lab::CLIENT_NIC,
 };
 use anyhow::{Context, Result};
@@ -55,7 +55,7 @@ pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Measured> {
     for &vips in sizes {
         interrupt::check()?;
         progress(&format!("{vips} VIPs, Services first"));
-        let cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+        let cluster = Cluster::new(Plane::Embedded, NODES, Timing::DEFAULT, [])?;
         create_services(&cluster, vips)?;
         let mut scene = Scene { cluster, vips: (0..vips).map(addresses::beyond).collect() };
         let began = Instant::now();
@@ -65,7 +65,7 @@ pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Measured> {
     if let Some(&vips) = sizes.last() {
         interrupt::check()?;
         progress(&format!("{vips} VIPs, daemons first"));
-        let cluster = Cluster::new(NODES, Timing::DEFAULT)?;
+        let cluster = Cluster::new(Plane::Embedded, NODES, Timing::DEFAULT, [])?;
         let mut scene = Scene { cluster, vips: (0..vips).map(addresses::beyond).collect() };
         owned.rows.push(scene.daemons_first()?);
     }
@@ -114,7 +114,7 @@ impl Scene {
     }
 
     fn at_rest(&self, began: Instant, rest: Duration) -> Result<Row> {
-        let audit = self.cluster.server().audit();
+        let audit = self.cluster.audit();
         interrupt::pause(TRUSTED)?;
         let even = settle::until_vips_rest(audit, EVEN)?.saturating_duration_since(began);
         // Until everything is announced.

@@ -1,0 +1,51 @@
+//! The same tests as in `../cluster`, with etcd, kube-apiserver and the shipped
+//! manifests, and tests of what only a real control plane can show.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, which prints the logs too, and tells what it measured"
+)]
+
+#[path = "../cluster/answering.rs"]
+mod answering;
+#[path = "../cluster/by_hand.rs"]
+mod by_hand;
+#[path = "../cluster/churn.rs"]
+mod churn;
+#[path = "../cluster/crash.rs"]
+mod crash;
+#[path = "../cluster/eligibility.rs"]
+mod eligibility;
+#[path = "../cluster/handover.rs"]
+mod handover;
+#[path = "../cluster/hang.rs"]
+mod hang;
+#[path = "../cluster/links.rs"]
+mod links;
+#[path = "../cluster/partitions.rs"]
+mod partitions;
+#[path = "../cluster/placement.rs"]
+mod placement;
+#[path = "../cluster/policies.rs"]
+mod policies;
+#[path = "../cluster/rest.rs"]
+mod rest;
+#[path = "../cluster/scene.rs"]
+mod scene;
+#[path = "../cluster/services.rs"]
+mod services;
+#[path = "../cluster/wire.rs"]
+mod wire;
+
+use std::time::Duration;
+
+use announcer_tests::cluster::{Plane, Timing};
+use scene::*;
+
+const PLANE: Plane = Plane::Real;
+
+/// The embedded API server answers sooner than one that writes to etcd, and leaves more
+/// of the machine to the announcers.
+const QUICK: Timing =
+    Timing { lease: Duration::from_millis(2400), renew: Duration::from_millis(600) };
