@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -178,9 +178,43 @@ impl Cluster {
         self.timing
     }
 
-    /// Where the kubeconfig files are.
-    pub fn kubeconfigs(&self) -> &Path {
-        self.kubeconfigs.path()
+    /// Which API server it has.
+    pub fn plane(&self) -> Plane {
+        match self.server {
+            Server::Embedded(_) => Plane::Embedded,
+            Server::Real(_) => Plane::Real,
+        }
+    }
+
+    /// Where nodes find the API server.
+    pub fn url(&self) -> String {
+        match &self.server {
+            Server::Embedded(server) => server.url(),
+            Server::Real(control) => control.url(),
+        }
+    }
+
+    /// How an administrator starts kubectl, on the control host.
+    ///
+    /// # Errors
+    /// The control plane's programs are gone.
+    pub fn kubectl(&self) -> Result<String> {
+        match &self.server {
+            Server::Embedded(_) => {
+                let kubeconfig = self.kubeconfig(self.lab.node(1));
+                Ok(format!("kubectl --kubeconfig {}", kubeconfig.display()))
+            }
+            Server::Real(control) => control.kubectl_command_line(),
+        }
+    }
+
+    /// The temporary directories: what would be left behind by a process that is killed.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let control = match &self.server {
+            Server::Embedded(_) => None,
+            Server::Real(control) => Some(control.directory().to_owned()),
+        };
+        [self.kubeconfigs.path().to_owned()].into_iter().chain(control).collect()
     }
 
     /// The file by which `node` is known to the API server.

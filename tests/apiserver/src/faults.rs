@@ -47,6 +47,8 @@ pub enum Fault {
 /// An error to answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// 403: what a server that starts answers until it has read its RBAC rules.
+    Forbidden,
     /// 409 with reason Conflict.
     Conflict,
     /// 410 with reason Expired.
@@ -65,6 +67,7 @@ impl Refusal {
         let none = GroupResource::new("", "");
         let resource = request.resource.as_ref().unwrap_or(&none);
         match self {
+            Self::Forbidden => ApiStatus::forbidden(resource, &request.name, "injected"),
             Self::Conflict => ApiStatus::modified(resource, &request.name),
             Self::Gone => ApiStatus::expired("too old resource version (injected)"),
             Self::TooManyRequests { retry_after_seconds } => {

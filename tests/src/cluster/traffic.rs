@@ -22,7 +22,7 @@ impl Cluster {
     /// kube-proxy on every node, where the API server is a real one.
     pub(super) fn start_proxies(&self) -> Result<Vec<Daemon>> {
         let Server::Real(control) = &self.server else { return Ok(Vec::new()) };
-        let start = |node| control.start_proxy(node, &node.name, self.kubeconfigs());
+        let start = |node| control.start_proxy(node, &node.name, self.kubeconfigs.path());
         self.lab.nodes().iter().map(start).collect()
     }
 

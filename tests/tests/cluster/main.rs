@@ -18,6 +18,7 @@ mod eligibility;
 mod handover;
 mod hang;
 mod links;
+mod outage;
 mod partitions;
 mod placement;
 mod policies;

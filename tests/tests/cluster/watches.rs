@@ -1,6 +1,6 @@
 //! Watches that are frozen, that end, and whose history is gone.
 
-use announcer_apiserver::{Fault, Match, Verb};
+use announcer_apiserver::{Fault, Match, Refusal, Verb};
 use announcer_tests::{
     cluster::SOON,
     lab::{CLIENT_NIC, Link},
@@ -112,6 +112,9 @@ fn a_server_that_comes_back_without_history_is_listed_anew() {
     cluster.wait_lease_duration().unwrap();
     let before = leases(&cluster);
 
+    // As kube-apiserver, until it has read its RBAC rules.
+    let starting = Fault::Refuse(Refusal::Forbidden);
+    let starting = cluster.server().faults().inject_times(20, Match::any(), starting);
     cluster.server().restart(|_| {
         cluster.delete_service("deleted").unwrap();
         cluster.create_service("created", THIRD).unwrap();
@@ -119,6 +122,7 @@ fn a_server_that_comes_back_without_history_is_listed_anew() {
         probe.wait_requests(1000).unwrap();
     });
     created.wait_first_answer(SOON).unwrap();
+    assert_eq!(starting.hits(), 20);
     deleted.wait_until_dark(QUIET, SOON).unwrap();
     cluster.wait_released(OTHER, SOON).unwrap();
     cluster.wait_lease_duration().unwrap();

@@ -21,8 +21,12 @@ mod eligibility;
 mod handover;
 #[path = "../cluster/hang.rs"]
 mod hang;
+mod history;
 #[path = "../cluster/links.rs"]
 mod links;
+#[path = "../cluster/outage.rs"]
+mod outage;
+mod outages;
 #[path = "../cluster/partitions.rs"]
 mod partitions;
 #[path = "../cluster/placement.rs"]

@@ -8,6 +8,7 @@ mod keepalived;
 mod moves;
 mod planned;
 mod rebalance;
+mod requests;
 mod rest;
 mod service;
 
@@ -60,6 +61,8 @@ enum Part {
     Service,
     /// CPU, memory and API requests at rest.
     Rest,
+    /// API requests at rest by verb and resource: with a real control plane only.
+    Requests,
 }
 
 /// How much is measured.
@@ -69,12 +72,25 @@ struct Extent {
     contests: u32,
     services: u32,
     rest: Duration,
+    requests: Duration,
 }
 
-const FULL: Extent =
-    Extent { crashes: 50, moves: 10, contests: 3, services: 25, rest: Duration::from_secs(30) };
-const QUICK: Extent =
-    Extent { crashes: 3, moves: 2, contests: 1, services: 5, rest: Duration::from_secs(10) };
+const FULL: Extent = Extent {
+    crashes: 50,
+    moves: 10,
+    contests: 3,
+    services: 25,
+    rest: Duration::from_secs(30),
+    requests: Duration::from_secs(125),
+};
+const QUICK: Extent = Extent {
+    crashes: 3,
+    moves: 2,
+    contests: 1,
+    services: 5,
+    rest: Duration::from_secs(10),
+    requests: Duration::from_secs(65),
+};
 
 pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
     let extent = if quick { QUICK } else { FULL };
@@ -96,6 +112,9 @@ pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
     }
     if wanted(Part::Rest) {
         measured.add(rest::measure(plane, extent.rest)?);
+    }
+    if wanted(Part::Requests) && plane == Plane::Real {
+        measured.add(requests::measure(extent.requests)?);
     }
     Ok(measured)
 }

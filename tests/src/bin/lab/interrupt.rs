@@ -66,7 +66,7 @@ impl Interrupts {
     /// What `cluster` would leave behind if this process ended at once.
     pub(crate) fn remove_if_killed(&self, cluster: &Cluster) {
         let pins = cluster.lab().nodes().iter().map(|node| node.ns.pins());
-        let leftovers = pins.chain([cluster.kubeconfigs().to_owned()]).collect();
+        let leftovers = pins.chain(cluster.directories()).collect();
         self.0.update(|state| state.leftovers = leftovers);
     }
 

@@ -63,8 +63,11 @@ fn run(args: &Args) -> Result<bool> {
     let timing = Timing { lease: lease_duration, renew: renew_interval };
     let story = Story::begin(Style::of_stdout());
     story.title(&format!(
-        "The announcer in a lab: {nodes} nodes, a client and an API server in network \
-         namespaces"
+        "The announcer in a lab: {nodes} nodes, a client and {} in network namespaces",
+        match control_plane {
+            Plane::Embedded => "an API server",
+            Plane::Real => "a real control plane",
+        }
     ));
     let mut cluster = Cluster::new(control_plane, nodes, timing, [])?;
     interrupts.remove_if_killed(&cluster);

@@ -9,7 +9,7 @@ use announcer_apiserver::Match;
 use announcer_tests::{
     arp::Mac,
     backend::{Backend, http_get},
-    cluster::{ANNOUNCE, Cluster, NodeLease, SOON, VipLease},
+    cluster::{ANNOUNCE, Cluster, NodeLease, Plane, SOON, VipLease},
     lab::{CLIENT_IP, CLIENT_NIC, Link, Node, UPLINK},
     neighbour,
     probe::{Probe, ProbeHandle},
@@ -83,8 +83,16 @@ fn describe(cluster: &Cluster, story: &Story) {
     for node in cluster.lab().nodes() {
         story.tell(&node.name, &format!("{} on {UPLINK}, {}", node.ip, node.mac));
     }
-    let url = cluster.server().url();
-    story.tell("API server", &format!("{url}, in memory, with a Ready Node object for each node"));
+    let server = match cluster.plane() {
+        Plane::Embedded => "in memory",
+        Plane::Real => "etcd and kube-apiserver, with deploy/kustomize/base applied",
+    };
+    let nodes = "a Ready Node object for each node";
+    story.tell("API server", &format!("{}: {server}; {nodes}", cluster.url()));
+    if cluster.plane() == Plane::Real {
+        story
+            .tell("each node", "kube-proxy in nftables mode; a Pod and its token for an announcer");
+    }
 }
 
 fn start(cluster: &mut Cluster, story: &Story) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A lab to look around in.
 
 use announcer_tests::{
-    cluster::{Cluster, NAMESPACE},
+    cluster::{Cluster, NAMESPACE, Plane},
     daemon,
     lab::{CLIENT_NIC, Link, UPLINK},
 };
@@ -48,9 +48,7 @@ pub(crate) fn until_interrupted(
         "the wire, as the client sees it",
         &[format!("{client} tcpdump -eni {CLIENT_NIC} arp")],
     );
-    let kubeconfig = cluster.kubeconfig(lab.node(1));
-    let kubectl =
-        format!("{} kubectl --kubeconfig {}", enter(control.name()), kubeconfig.display());
+    let kubectl = format!("{} {}", enter(control.name()), cluster.kubectl()?);
     section(
         "the API server",
         &[
@@ -75,6 +73,20 @@ pub(crate) fn until_interrupted(
         Some(format!("kill -TERM {pid}   # {name}: an orderly end (KILL, STOP, CONT: others)"))
     });
     section("end an announcer", &signals.collect::<Vec<_>>());
+    if cluster.plane() == Plane::Real {
+        let signal = |(name, pid)| format!("kill -STOP {pid}   # {name}; CONT: it goes on");
+        let programs = cluster.control_plane().processes().into_iter().map(signal);
+        section("take the control plane away", &programs.collect::<Vec<_>>());
+        let ruleset = "inet lab '{ chain c { type filter hook output priority 0; \
+                       ip daddr 198.51.100.1 drop; }; }'";
+        section(
+            "or cut one node off from it, and undo that",
+            &[
+                each(&format!("nft add table {ruleset}")).swap_remove(0),
+                each("nft delete table inet lab").swap_remove(0),
+            ],
+        );
+    }
     story.verbatim(&text);
     interrupts.wait();
     println!();
