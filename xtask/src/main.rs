@@ -33,6 +33,7 @@ Usage: cargo xtask <command>
 
   setup                      Install what is missing: toolchains, bpf-linker, Debian packages
   lab [ARGS]                 Build everything and show the announcer at work in network namespaces
+                             (--control-plane real: with etcd, kube-apiserver and kube-proxy)
   run [--] [ARGS]            Build and start the daemon on this machine, with sudo if need be, e.g.
                              cargo xtask run -- --interface ens18 --static-vip 192.168.1.240
   test [FILTER] [-- ARGS]    Run all tests and mutations, or the tests whose path contains FILTER;
@@ -68,12 +69,12 @@ fn dispatch(args: &[OsString]) -> Result<()> {
         (Some("lab"), args) => {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Tests)?;
-            launch::lab(&workspace, args)
+            launch::lab(&workspace, unprefixed(args))
         }
         (Some("run"), args) => {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Build)?;
-            launch::run(&workspace, args.strip_prefix(&["--".into()]).unwrap_or(args))
+            launch::run(&workspace, unprefixed(args))
         }
         (Some("test"), args) => {
             let selection = test::Selection::parse(args)?;
@@ -84,7 +85,7 @@ fn dispatch(args: &[OsString]) -> Result<()> {
         (Some("bench"), args) => {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Benches)?;
-            launch::bench(&workspace, args)
+            launch::bench(&workspace, unprefixed(args))
         }
         (Some("simulate"), args) => {
             let selection = simulate::Selection::parse(args)?;
@@ -116,4 +117,9 @@ fn dispatch(args: &[OsString]) -> Result<()> {
         }
         _ => bail!("there is no command {command:?}\n\n{USAGE}"),
     }
+}
+
+/// Arguments for another program, without the `--` that some put before them.
+fn unprefixed(args: &[OsString]) -> &[OsString] {
+    args.strip_prefix(&["--".into()]).unwrap_or(args)
 }

@@ -16,11 +16,22 @@ const FEW: u32 = 64;
 
 #[test]
 fn of_nodes_that_all_have_the_vip_on_lo_the_holder_alone_answers() {
+    of_nodes_that_all_have_the_vip_the_holder_alone_answers("lo", "");
+}
+
+/// As kube-proxy's IPVS mode leaves it without strictARP: on an interface that is down.
+#[test]
+fn of_nodes_that_all_have_the_vip_on_kube_ipvs0_the_holder_alone_answers() {
+    // There it is a dummy device, which not every kernel has.
+    let made = "link add kube-ipvs0 type bridge";
+    of_nodes_that_all_have_the_vip_the_holder_alone_answers("kube-ipvs0", made);
+}
+
+fn of_nodes_that_all_have_the_vip_the_holder_alone_answers(interface: &str, made: &str) {
     let mut cluster = cluster(3, Timing::DEFAULT, []);
     for node in cluster.lab().nodes() {
-        // As kube-proxy's IPVS mode without strictARP.
         node.ns.sysctl("net/ipv4/conf/all/arp_ignore", "0").unwrap();
-        node.ns.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
+        node.ns.ip(&format!("{made}\naddress add {VIP}/32 dev {interface}\n")).unwrap();
     }
     let probe = Probe::new(VIP).askers(FEW).start(cluster.lab().client(), CLIENT_NIC).unwrap();
     for node in cluster.lab().nodes() {
