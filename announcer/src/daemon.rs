@@ -3,6 +3,7 @@
 
 mod attach;
 mod cluster;
+mod token;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, client::ClientBuilder};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use super::DaemonError;
+use super::{DaemonError, token};
 use crate::{
     config::Cluster,
     intent, links,
@@ -121,5 +121,11 @@ pub(super) async fn client(
     // other end has vanished. Watches are closed by the server after 60 s.
     config.read_timeout = Some(Duration::from_secs(70));
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|e| wrong(&e))
+    let token = config.auth_info.token_file.take();
+    let client = ClientBuilder::try_from(config).map_err(|e| wrong(&e))?;
+    let Some(file) = token else { return Ok(client.build()) };
+    let token =
+        token::layer(file.clone().into()).map_err(|e| wrong(&format_args!("{file}: {e}")))?;
+    // What else the kubeconfig has (a token in itself) is added after it, and goes first.
+    Ok(client.with_layer(&token).build())
 }

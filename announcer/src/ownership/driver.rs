@@ -202,7 +202,7 @@ impl Driver {
             // Every node hears this at the same time: they come back at different ones.
             self.pace.close(now, pause.mul_f64(1.0 + fastrand::f64()));
         }
-        self.log.request(&request, &answer, error.map(|e| e.to_string()).as_deref());
+        self.log.request(&request, &answer, error.as_ref());
         self.machine.input(now, Input::Answered(request, answer));
     }
 

@@ -22,8 +22,10 @@ mod handover;
 #[path = "../cluster/hang.rs"]
 mod hang;
 mod history;
+mod identity;
 #[path = "../cluster/links.rs"]
 mod links;
+mod manifests;
 #[path = "../cluster/outage.rs"]
 mod outage;
 mod outages;
@@ -33,10 +35,12 @@ mod partitions;
 mod placement;
 #[path = "../cluster/policies.rs"]
 mod policies;
+mod rbac;
 #[path = "../cluster/rest.rs"]
 mod rest;
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod schema;
 #[path = "../cluster/services.rs"]
 mod services;
 #[path = "../cluster/wire.rs"]

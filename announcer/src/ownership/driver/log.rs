@@ -1,6 +1,6 @@
 //! What a person reads of the protocol.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use tracing::{debug, info, warn};
 
@@ -52,11 +52,16 @@ impl Log {
         }
     }
 
-    pub(super) fn request(&mut self, request: &Request, answer: &Answer, error: Option<&str>) {
+    pub(super) fn request(
+        &mut self,
+        request: &Request,
+        answer: &Answer,
+        error: Option<&kube::Error>,
+    ) {
         let now = BootTime::now();
         let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
         if failed {
-            let error = error.unwrap_or("no answer in time");
+            let error = error.map_or_else(|| "no answer in time".to_owned(), with_causes);
             if self.silent_since.is_none() {
                 self.silent_since = Some(now);
                 warn!(error, ?request, "a request to the API server failed; trying again");
@@ -107,6 +112,13 @@ impl Log {
             }
         }
     }
+}
+
+/// The text of an error and of what it comes from: of a TLS handshake that failed kube
+/// itself says no more than that nobody could be connected to.
+fn with_causes(error: &kube::Error) -> String {
+    let chain = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn rounded(d: Duration) -> Duration {
