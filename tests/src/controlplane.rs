@@ -17,7 +17,7 @@ mod programs;
 mod proxy;
 
 use std::{
-    fs,
+    env, fs,
     net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     process::Command,
@@ -44,7 +44,7 @@ const START: Duration = Duration::from_secs(120);
 /// Between two looks at one that starts.
 const READY_POLL: Duration = Duration::from_millis(50);
 /// The manifests that users apply.
-const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize/base");
+pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize/base");
 
 /// etcd and kube-apiserver in a namespace of their own.
 #[derive(Debug)]
@@ -132,6 +132,8 @@ impl ControlPlane {
         let mut kubectl = Program::Kubectl.command()?;
         kubectl.arg("--kubeconfig").arg(self.admin_kubeconfig());
         kubectl.arg("--cache-dir").arg(self.directory.path().join("kubectl")).args(args);
+        // Where `kubectl diff` finds diff.
+        kubectl.envs(env::var_os("PATH").map(|path| ("PATH", path)));
         self.ns.output(kubectl, input)
     }
 
@@ -180,21 +182,46 @@ impl ControlPlane {
     /// # Errors
     /// It runs already, or is not ready in time; the error carries its log.
     pub fn start_apiserver(&mut self) -> Result<()> {
+        self.launch_apiserver()?;
+        let deadline = Instant::now() + START;
+        while !self.admin.is_ready() {
+            // It tells nobody when it is ready; its own end is an event.
+            let apiserver = self.apiserver.as_mut().context("it was launched")?;
+            if apiserver.wait_exit(READY_POLL).is_ok() || Instant::now() > deadline {
+                bail!("kube-apiserver is not ready:\n{}", apiserver.print());
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the API server, and does not wait: nobody gets through to one whose
+    /// certificate has expired.
+    ///
+    /// # Errors
+    /// It runs already.
+    pub fn launch_apiserver(&mut self) -> Result<()> {
         if self.apiserver.is_some() {
             bail!("the API server runs already");
         }
         let audit = audit::Recorder::new(self.audit.clone());
         let tap = Arc::new(move |line: &str| audit.record(line));
         let command = self.apiserver_command()?;
-        let mut apiserver = Daemon::start_tapped(command, "kube-apiserver", &self.ns, tap)?;
-        let deadline = Instant::now() + START;
-        while !self.admin.is_ready() {
-            // It tells nobody when it is ready; its own end is an event.
-            if apiserver.wait_exit(READY_POLL).is_ok() || Instant::now() > deadline {
-                bail!("kube-apiserver is not ready:\n{}", apiserver.print());
-            }
-        }
-        self.apiserver = Some(apiserver);
+        self.apiserver = Some(Daemon::start_tapped(command, "kube-apiserver", &self.ns, tap)?);
+        Ok(())
+    }
+
+    /// Gives the API server another certificate, of the same authority, that expires
+    /// `valid` from now, and waits until it has taken it up. Connections go on.
+    ///
+    /// # Errors
+    /// It does not run, or did not take it up.
+    pub fn renew_certificate(&self, valid: Duration) -> Result<()> {
+        let apiserver = self.apiserver.as_ref().context("no API server runs")?;
+        let before = Instant::now();
+        self.pki.renew_serving_certificate(valid)?;
+        apiserver.wait_for_line(START, |line| {
+            line.at > before && line.text.contains("Loaded serving cert")
+        })?;
         Ok(())
     }
 
@@ -212,6 +239,8 @@ impl ControlPlane {
             "--endpoint-reconciler-type=none",
             "--audit-log-path=-",
             "--audit-log-mode=blocking",
+            // Tells when it has taken up another certificate.
+            "--vmodule=tlsconfig=2",
         ]);
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
         command.args([

@@ -16,9 +16,12 @@ use crate::lab;
 
 /// Whose requests are of interest.
 const ANNOUNCER: &str = "system:serviceaccount:announcer-system:announcer";
+/// The sender is not known.
+const UNAUTHORIZED: u16 = 401;
 
 /// Writes the audit policy: announcers' requests when they have been answered (watches:
-/// when their answer begins), writes with what came of them.
+/// when their answer begins), writes with what came of them; and those of whoever could
+/// not say who he is, as an announcer with an expired token.
 pub(super) fn policy(directory: &Path) -> Result<PathBuf> {
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -32,7 +35,8 @@ pub(super) fn policy(directory: &Path) -> Result<PathBuf> {
                 "verbs": ["create", "update", "patch"],
             },
             { "level": "Metadata", "users": [ANNOUNCER] },
-            { "level": "None" },
+            { "level": "None", "userGroups": ["system:masters", "system:authenticated"] },
+            { "level": "Metadata" },
         ],
     });
     let path = directory.join("audit-policy.json");
@@ -106,11 +110,12 @@ impl Event {
     /// `None` for what is recorded at another stage, or is no verb of a resource.
     fn entry(self, now: (SystemTime, Instant)) -> Option<Audited> {
         let verb = Verb::parse(&self.verb)?;
-        let wanted = if verb == Verb::Watch { "ResponseStarted" } else { "ResponseComplete" };
-        if self.stage != wanted {
+        let code = self.response_status.as_ref().and_then(|status| status.code);
+        // Of a request whose sender is not known no other stage is told.
+        let begun = verb == Verb::Watch || code == Some(UNAUTHORIZED);
+        if self.stage != if begun { "ResponseStarted" } else { "ResponseComplete" } {
             return None;
         }
-        let code = self.response_status.as_ref().and_then(|status| status.code);
         let wrote = self.wrote(code);
         let at = instant(self.request_received_timestamp, now)?;
         let took = instant(self.stage_timestamp, now)?.saturating_duration_since(at);

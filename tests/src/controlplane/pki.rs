@@ -21,6 +21,8 @@ const ADMIN: &str = "admin";
 /// The user whom Kubernetes' own rules make a kube-proxy.
 const PROXY: &str = "system:kube-proxy";
 const PROXY_TOKEN: &str = "proxy";
+/// The API server grants a token this much more than it says, for clocks that differ.
+const LEEWAY: Duration = Duration::from_secs(60);
 
 /// The certificate authority, the API server's certificate, the key that signs tokens,
 /// and the file of tokens that need no signature.
@@ -89,7 +91,7 @@ impl Pki {
 
     /// A ServiceAccount's token as the API server would issue it, but with the same
     /// claims as `token` for `valid` from now only: the server issues none for less than
-    /// ten minutes.
+    /// ten minutes. It goes on accepting one that it has just seen for ten seconds.
     ///
     /// # Errors
     /// `token` is none.
@@ -97,7 +99,7 @@ impl Pki {
         let claims = token.split('.').nth(1).context("a token has three parts")?;
         let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
         let expires = SystemTime::now().duration_since(UNIX_EPOCH)? + valid;
-        claims["exp"] = json!(expires.as_secs());
+        claims["exp"] = json!(expires.as_secs().saturating_sub(LEEWAY.as_secs()));
         self.sign(token.split('.').next().unwrap_or_default(), &claims)
     }
 

@@ -21,6 +21,7 @@ mod eligibility;
 mod handover;
 #[path = "../cluster/hang.rs"]
 mod hang;
+mod identity;
 #[path = "../cluster/links.rs"]
 mod links;
 #[path = "../cluster/partitions.rs"]
@@ -29,6 +30,7 @@ mod partitions;
 mod placement;
 #[path = "../cluster/policies.rs"]
 mod policies;
+mod rbac;
 #[path = "../cluster/rest.rs"]
 mod rest;
 #[path = "../cluster/scene.rs"]
