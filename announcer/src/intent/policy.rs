@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Which Services are announced, by which nodes, on which interfaces.
 ///
@@ -25,10 +26,11 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name": "LoadBalancer IPs", "type": "boolean", "jsonPath": ".spec.loadBalancerIPs"}"#,
     printcolumn = r#"{"name": "External IPs", "type": "boolean", "jsonPath": ".spec.externalIPs"}"#,
     printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"}"#,
-    printcolumn = r#"{"name": "Reason", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = announces()))]
 pub struct L2AnnouncementPolicySpec {
     /// Services whose labels match; none given: all Services. A Service made for a
     /// Gateway or an Ingress has that object's labels too, its own going first. Besides,
@@ -48,7 +50,7 @@ pub struct L2AnnouncementPolicySpec {
     /// announcer is attached to; none given: all of these. They match anywhere in the
     /// name: write ^eth0$ for one interface.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(schema_with = "expressions")]
     pub interfaces: Vec<String>,
     /// Announce the addresses in status.loadBalancer.ingress.
     #[serde(default, rename = "loadBalancerIPs")]
@@ -68,26 +70,74 @@ pub struct L2AnnouncementPolicyStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// A label key: an optional DNS name and `/`, and a name of up to 63 characters.
+const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?\
+                         [A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+
+/// A label value: empty, or up to 63 characters.
+const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$";
+
+/// A policy that would announce nothing is a mistake.
+fn announces() -> Value {
+    json!([{
+        "rule": "self.loadBalancerIPs || self.externalIPs",
+        "message": "neither loadBalancerIPs nor externalIPs is true: nothing would be announced",
+    }])
+}
+
+/// Go's syntax, as the API server can check it, is ours for all that occurs in the names
+/// of interfaces.
+fn expressions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "set",
+        "maxItems": 64,
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "x-kubernetes-validations": [{
+                // Not whether it matches: an expression that is none is an error.
+                "rule": "''.matches(self) in [true, false]",
+                "message": "not a regular expression",
+            }],
+        },
+    })
+}
+
 /// As the API server's own label selectors, with what it checks of them.
 fn selector(_: &mut SchemaGenerator) -> Schema {
+    let value = json!({"type": "string", "maxLength": 63, "pattern": LABEL_VALUE});
     json_schema!({
         "type": "object",
         "nullable": true,
+        "x-kubernetes-map-type": "atomic",
         "properties": {
             "matchLabels": {
                 "description": "Labels that must have these values.",
                 "type": "object",
-                "additionalProperties": {"type": "string", "maxLength": 63},
+                "maxProperties": 64,
+                "additionalProperties": value,
+                "x-kubernetes-validations": [{
+                    "rule": format!("self.all(key, key.matches('{LABEL_KEY}'))"),
+                    "message": "the keys must be label keys: a name, or a DNS name, / and a name",
+                }],
             },
             "matchExpressions": {
                 "description": "Further requirements; all must hold.",
                 "type": "array",
+                "x-kubernetes-list-type": "atomic",
                 "maxItems": 64,
                 "items": {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": {"description": "The label.", "type": "string", "minLength": 1},
+                        "key": {
+                            "description": "The label.",
+                            "type": "string",
+                            "maxLength": 317,
+                            "pattern": LABEL_KEY,
+                        },
                         "operator": {
                             "description": "What must hold for the label's value.",
                             "type": "string",
@@ -96,8 +146,9 @@ fn selector(_: &mut SchemaGenerator) -> Schema {
                         "values": {
                             "description": "Values for In and NotIn.",
                             "type": "array",
+                            "x-kubernetes-list-type": "atomic",
                             "maxItems": 256,
-                            "items": {"type": "string", "maxLength": 63},
+                            "items": value,
                         },
                     },
                     "x-kubernetes-validations": [{
@@ -120,12 +171,38 @@ fn conditions(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "required": ["type", "status", "lastTransitionTime", "reason", "message"],
             "properties": {
-                "type": {"type": "string", "maxLength": 316},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
-                "lastTransitionTime": {"type": "string", "format": "date-time"},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 1024},
-                "message": {"type": "string", "maxLength": 32768},
+                "type": {
+                    "description": "Accepted, or the condition of somebody else.",
+                    "type": "string",
+                    "maxLength": 316,
+                },
+                "status": {
+                    "description": "Whether it is so.",
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                },
+                "observedGeneration": {
+                    "description": "The metadata.generation that this is about.",
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                },
+                "lastTransitionTime": {
+                    "description": "Since when the status has been this.",
+                    "type": "string",
+                    "format": "date-time",
+                },
+                "reason": {
+                    "description": "Why, in one word.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                },
+                "message": {
+                    "description": "Why, for people: what is wrong, and where.",
+                    "type": "string",
+                    "maxLength": 32768,
+                },
             },
         },
     })

@@ -15,6 +15,9 @@ use crate::{
     wire::{answerers, handed_over, steady},
 };
 
+/// The API server, which knows Go's expressions, lets it through; ours have no quoting.
+pub(crate) const NO_EXPRESSION: &str = r"\Qens18\E";
+
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn ask(cluster: &Cluster, vip: Ipv4Addr) -> ProbeHandle {
@@ -78,7 +81,7 @@ fn the_wire_follows_a_policy() {
     db_probe.wait_requests(300).unwrap();
 
     // A policy with a mistake announces nothing, and the flags do not come back.
-    cluster.set_policy("more", json!({ "interfaces": ["ens("] })).unwrap();
+    cluster.set_policy("more", json!({ "interfaces": [NO_EXPRESSION] })).unwrap();
     db_probe.wait_until_dark(QUIET, SOON).unwrap();
     cluster.wait_released(VIP, SOON).unwrap();
     let (db, web) = (db_probe.stop().unwrap(), web_probe.snapshot());

@@ -24,6 +24,7 @@ mod hang;
 mod identity;
 #[path = "../cluster/links.rs"]
 mod links;
+mod manifests;
 #[path = "../cluster/partitions.rs"]
 mod partitions;
 #[path = "../cluster/placement.rs"]
@@ -35,6 +36,7 @@ mod rbac;
 mod rest;
 #[path = "../cluster/scene.rs"]
 mod scene;
+mod schema;
 #[path = "../cluster/services.rs"]
 mod services;
 #[path = "../cluster/wire.rs"]
