@@ -21,8 +21,15 @@ mod eligibility;
 mod handover;
 #[path = "../cluster/hang.rs"]
 mod hang;
+#[path = "../cluster/kube_vip/mod.rs"]
+mod kube_vip;
 #[path = "../cluster/links.rs"]
 mod links;
+#[path = "../cluster/metallb/mod.rs"]
+mod metallb;
+// Of requests through kube-proxy, which the embedded API server's labs have not.
+#[path = "../cluster/metallb/traffic.rs"]
+mod metallb_traffic;
 #[path = "../cluster/partitions.rs"]
 mod partitions;
 #[path = "../cluster/placement.rs"]
