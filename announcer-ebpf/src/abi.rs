@@ -5,7 +5,7 @@
 
 /// Version of everything in this module. A daemon adopts pinned maps of its own
 /// version only.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Name of the XDP program that answers.
 pub const PROGRAM: &str = "announcer_xdp";
@@ -46,7 +46,7 @@ pub const CLAIMS_BYTES: u32 = 64 * 1024;
 /// A VIP is reported as claimed by the same station at most once in this many
 /// nanoseconds. By another one than the last it is reported at once: a VIP may change
 /// hands twice within this time, and a stranger that claims it all the time must not
-/// hide the announcement of a new holder.
+/// hide the announcement of a new holder; nor must that holder's own answer to somebody.
 pub const CLAIM_INTERVAL_NS: u64 = 100_000_000;
 /// Claims that one CPU reports at most in one [`CLAIM_WINDOW_NS`], over all VIPs.
 pub const CLAIM_BURST: u64 = 1024;
@@ -112,8 +112,8 @@ pub struct ClaimRecord {
     pub mac: [u8; 6],
     /// ARP operation, in host byte order.
     pub operation: u16,
-    /// Zero.
-    pub reserved: u32,
+    /// ARP target protocol address: in an announcement the VIP, too.
+    pub target: [u8; 4],
 }
 
 /// How many claims a CPU has reported in the current window.
@@ -140,16 +140,22 @@ impl ClaimBudget {
 }
 
 /// Whether a claim by `mac` at `now` to a VIP may be reported; if so both limits take
-/// note.
+/// note. A station that announces counts as another one than when it does not.
 ///
 /// `last` is the one before: in its low 48 bits the time in units of 1,024 ns (enough
-/// for 9 years), in the others the three words of the MAC, added without carry. Two
-/// stations for which that is the same share the interval.
+/// for 9 years), in the others the three words of the MAC and whether it announced, added
+/// without carry. Two stations for which that is the same share the interval.
 #[inline(always)]
-pub fn claim_allowed(last: &mut u64, budget: &mut ClaimBudget, mac: [u8; 6], now: u64) -> bool {
+pub fn claim_allowed(
+    last: &mut u64,
+    budget: &mut ClaimBudget,
+    (mac, announces): ([u8; 6], bool),
+    now: u64,
+) -> bool {
     const TIME: u64 = (1 << 48) - 1;
     let [a, b, c, d, e, f] = mac;
     let who = u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]) ^ u16::from_be_bytes([e, f]);
+    let who = who ^ u16::from(announces) << 15;
     let this = u64::from(who) << 48 | (now >> 10 & TIME);
     let same = (this ^ *last) & !TIME == 0;
     let again = same && this.wrapping_sub(*last) & TIME < CLAIM_INTERVAL_NS >> 10;
@@ -248,7 +254,7 @@ const _: () = {
     assert!(size_of::<SessionRecord>() == 128 && offset_of!(SessionRecord, text) == 8);
     assert!(size_of::<ClaimRecord>() == 24 && offset_of!(ClaimRecord, vip) == 8);
     assert!(offset_of!(ClaimRecord, mac) == 12 && offset_of!(ClaimRecord, operation) == 18);
-    assert!(offset_of!(ClaimRecord, reserved) == 20);
+    assert!(offset_of!(ClaimRecord, target) == 20);
     assert!(size_of::<ClaimBudget>() == 16);
     assert!(COUNTER_COUNT as usize == Counter::ALL.len());
     assert!(FILTER_WORDS * u64::BITS == 1 << 16);

@@ -105,7 +105,7 @@ impl Env for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn claim_allowed(&self, slot: u32, mac: [u8; 6], now: u64) -> bool {
+    fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool {
         let (Some(last), Some(budget)) =
             (VIP_CLAIMED.get_ptr_mut(slot), CLAIM_BUDGET.get_ptr_mut(0))
         else {
@@ -114,7 +114,7 @@ impl Env for Kernel<'_> {
         // SAFETY: map values, valid while the program runs. Two CPUs that race
         // for `last` may both report, which its budget bounds; `budget` is this CPU's.
         let (last, budget) = unsafe { (&mut *last, &mut *budget) };
-        abi::claim_allowed(last, budget, mac, now)
+        abi::claim_allowed(last, budget, by, now)
     }
 
     #[inline(always)]

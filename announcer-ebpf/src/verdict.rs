@@ -34,8 +34,9 @@ pub trait Env {
     fn count(&self, counter: Counter);
     /// Counts an answer for the VIP with this slot.
     fn count_answered(&self, slot: u32);
-    /// Whether the rate limits let a claim by `mac` to the VIP with this slot through.
-    fn claim_allowed(&self, slot: u32, mac: [u8; 6], now: u64) -> bool;
+    /// Whether the rate limits let a claim to the VIP with this slot through, by this
+    /// MAC, which announces it or not.
+    fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool;
     /// Reports a claim; false when there was no room.
     fn report(&self, claim: ClaimRecord) -> bool;
 }
@@ -170,14 +171,15 @@ fn report_claim<E: Env>(arp: &Arp, is_request: bool, env: &E) {
         return;
     }
     let at_ns = env.boot_time();
-    let outcome = if !env.claim_allowed(entry.slot, arp.sender_mac, at_ns) {
+    let by = (arp.sender_mac, arp.sender == arp.target);
+    let outcome = if !env.claim_allowed(entry.slot, by, at_ns) {
         Counter::ClaimLimited
     } else if env.report(ClaimRecord {
         at_ns,
         vip: arp.sender,
         mac: arp.sender_mac,
         operation: u16::from_be_bytes(if is_request { REQUEST } else { REPLY }),
-        reserved: 0,
+        target: arp.target,
     }) {
         Counter::ClaimReported
     } else {

@@ -70,6 +70,9 @@ pub struct ForeignClaim {
     pub vip: Vip,
     /// The ARP sender hardware address.
     pub mac: MacAddr,
+    /// Whether it tells everybody (RFC 5227 section 2.3: the target address is the VIP,
+    /// too). Else it answers somebody's question, or asks one with the VIP as its own.
+    pub announces: bool,
     /// Whether it came as an announcement/request or as a reply.
     pub kind: ClaimKind,
     /// When the data plane saw it.

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -98,7 +98,9 @@ pub fn http_get(ns: &NetNs, address: SocketAddrV4, timeout: Duration) -> Result<
         let client = client.context("not a backend's answer")?.parse()?;
         Ok(HttpAnswer { status, body: body.trim().to_owned(), client })
     };
-    ns.run(asked).with_context(|| format!("GET http://{address}/ from {ns:?}"))
+    let began = Instant::now();
+    ns.run(asked)
+        .with_context(|| format!("GET http://{address}/ from {ns:?}, after {:?}", began.elapsed()))
 }
 
 /// The port that backends of [`pod_backend`] listen on.

@@ -100,11 +100,11 @@ impl Env for Fake {
         *self.answered.borrow_mut().entry(slot).or_insert(0) += 1;
     }
 
-    fn claim_allowed(&self, slot: u32, mac: [u8; 6], now: u64) -> bool {
+    fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool {
         abi::claim_allowed(
             self.claimed.borrow_mut().entry(slot).or_default(),
             &mut self.budget.borrow_mut(),
-            mac,
+            by,
             now,
         )
     }
@@ -363,7 +363,8 @@ fn a_frame_that_claims_a_vip_passes_and_is_reported() {
             assert_eq!(verdict(&mut frame[..], &env), Verdict::Pass);
             assert_eq!(frame, arp.bytes());
             assert_eq!(env.counted(), [(because, 1), (Counter::ClaimReported, 1)]);
-            let claim = ClaimRecord { at_ns: NOW, vip, mac: ASKER, operation, reserved: 0 };
+            let target = arp.target;
+            let claim = ClaimRecord { at_ns: NOW, vip, mac: ASKER, operation, target };
             assert_eq!(*env.claims.borrow(), [claim]);
         }
     }
@@ -418,6 +419,18 @@ fn a_station_that_claims_all_the_time_does_not_hide_another() {
     assert_eq!(claim(0xa), 3);
     env.now.set(NOW + abi::CLAIM_INTERVAL_NS);
     assert_eq!(claim(0xa), 4);
+}
+
+#[test]
+fn a_station_that_answers_for_a_vip_may_announce_it_at_once() {
+    let env = Fake::new();
+    let announcement = Arp { sender: HELD_VIP, ..Arp::request(HELD_VIP) };
+    for (claim, reported) in
+        [(Arp::reply(HELD_VIP), 1), (announcement.clone(), 2), (announcement, 2)]
+    {
+        verdict(&mut claim.bytes()[..], &env);
+        assert_eq!(env.claims.borrow().len(), reported);
+    }
 }
 
 #[test]

@@ -73,13 +73,15 @@ fn decode(record: &[u8]) -> Option<ForeignClaim> {
     let (at_ns, rest) = record.split_first_chunk::<8>()?;
     let (vip, rest) = rest.split_first_chunk::<4>()?;
     let (mac, rest) = rest.split_first_chunk::<6>()?;
-    let operation = rest.first_chunk::<2>()?;
+    let (operation, rest) = rest.split_first_chunk::<2>()?;
+    let target = rest.first_chunk::<4>()?;
     if record.len() != size_of::<ClaimRecord>() {
         return None;
     }
     Some(ForeignClaim {
         vip: Vip::new(Ipv4Addr::from(*vip).into()).ok()?,
         mac: MacAddr::new(*mac),
+        announces: target == vip,
         kind: match u16::from_ne_bytes(*operation) {
             1 => ClaimKind::Request,
             2 => ClaimKind::Reply,
@@ -142,11 +144,13 @@ impl log::Log for ToTracing {
 mod tests {
     use super::*;
 
-    fn record(operation: u16) -> Vec<u8> {
+    const VIP: [u8; 4] = [192, 0, 2, 10];
+
+    fn record(operation: u16, target: [u8; 4]) -> Vec<u8> {
         let mut record = 7_u64.to_ne_bytes().to_vec();
         record.extend([192, 0, 2, 10, 2, 0, 0, 0, 0, 1]);
         record.extend(operation.to_ne_bytes());
-        record.extend([0; 4]);
+        record.extend(target);
         record
     }
 
@@ -155,20 +159,23 @@ mod tests {
         let claim = ForeignClaim {
             vip: "192.0.2.10".parse().expect("a VIP"),
             mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            announces: true,
             kind: ClaimKind::Reply,
             at: BootTime::from_nanos(7),
         };
-        assert_eq!(decode(&record(2)), Some(claim));
-        assert_eq!(decode(&record(1)).map(|claim| claim.kind), Some(ClaimKind::Request));
+        assert_eq!(decode(&record(2, VIP)), Some(claim));
+        assert_eq!(decode(&record(1, VIP)).map(|claim| claim.kind), Some(ClaimKind::Request));
+        let answer = ForeignClaim { announces: false, ..claim };
+        assert_eq!(decode(&record(2, [192, 0, 2, 1])), Some(answer));
     }
 
     #[test]
     fn other_records_do_not() {
-        let whole = record(1);
+        let whole = record(1, VIP);
         for len in 0..whole.len() {
             assert_eq!(decode(&whole[..len]), None, "{len} octets");
         }
         assert_eq!(decode(&[&whole[..], &[0]].concat()), None);
-        assert_eq!(decode(&record(3)), None);
+        assert_eq!(decode(&record(3, VIP)), None);
     }
 }

@@ -101,6 +101,7 @@ impl Maps {
                 self.answered.set(*slot, zeroes, 0)?;
                 self.claimed.set(*slot, &0, 0)
             }
+            MapOp::ForgetClaim { slot } => self.claimed.set(*slot, &0, 0),
             MapOp::SetFilter { word, bits } => self.filter.set(*word, bits, 0),
             MapOp::SetSession { session } => {
                 self.session.set(0, &encode_session(session.as_ref()), 0)

@@ -54,6 +54,12 @@ pub enum MapOp {
         /// Index.
         slot: u32,
     },
+    /// VIP_CLAIMED: zero, for a VIP that is answered from now on. Who claimed it before
+    /// may take it back within the interval of the rate limit, and is to be heard then.
+    ForgetClaim {
+        /// Index.
+        slot: u32,
+    },
     /// VIP_FILTER.
     SetFilter {
         /// Index.
@@ -87,7 +93,7 @@ impl MapImage {
             MapOp::Remove { vip } => {
                 self.entries.remove(vip);
             }
-            MapOp::ResetSlot { .. } => {}
+            MapOp::ResetSlot { .. } | MapOp::ForgetClaim { .. } => {}
             MapOp::SetFilter { word, bits: 0 } => {
                 self.filter.remove(word);
             }
@@ -163,6 +169,9 @@ impl MapImage {
         for (vip, wanted) in takeovers.into_iter().chain(renewals).chain(silent) {
             if let Some(current) = self.entries.get(&vip) {
                 let entry = with_slot(wanted, current.slot);
+                if is_held(&entry) && !is_held(current) {
+                    ops.push(MapOp::ForgetClaim { slot: current.slot });
+                }
                 if *current != entry && !is_withdrawal(current, &entry) {
                     ops.push(MapOp::Put { vip, entry });
                 }

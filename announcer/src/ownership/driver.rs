@@ -184,9 +184,14 @@ impl Driver {
             return;
         }
         let rival = self.macs.get(&claim.mac);
-        let announcer = rival.is_some();
+        // Who takes over announces it. An old holder may still answer a question of this
+        // node's own kernel when this one has offered the VIP in its turn.
+        let announcer = rival.is_some() && claim.announces;
         match rival {
-            Some(node) => debug!(vip = %claim.vip, %node, mac = %claim.mac, "rival announces"),
+            Some(node) => debug!(
+                vip = %claim.vip, %node, mac = %claim.mac, announces = claim.announces,
+                "rival claims"
+            ),
             None => warn!(
                 vip = %claim.vip, mac = %claim.mac, kind = ?claim.kind,
                 "address conflict: a station that is no announcer claims the VIP"

@@ -152,6 +152,7 @@ fn foreign_claims_are_reported() {
             let claim = std::future::poll_fn(|cx| interface.claims().poll_next(cx)).await;
             let claim = claim.expect("the event loop runs");
             assert_eq!((claim.vip, claim.mac, claim.kind), (vip, MacAddr::new(ASKER), kind));
+            assert_eq!(claim.announces, kind == ClaimKind::Request);
             assert!(before <= claim.at && claim.at <= BootTime::now());
         }
         assert_eq!(interface.claims().try_next(), None);

@@ -76,9 +76,9 @@ impl Env for Host {
 
     fn count_answered(&self, _: u32) {}
 
-    fn claim_allowed(&self, slot: u32, mac: [u8; 6], now: u64) -> bool {
+    fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool {
         let mut claimed = self.claimed.borrow_mut();
-        abi::claim_allowed(claimed.entry(slot).or_default(), &mut ClaimBudget::default(), mac, now)
+        abi::claim_allowed(claimed.entry(slot).or_default(), &mut ClaimBudget::default(), by, now)
     }
 
     fn report(&self, _: ClaimRecord) -> bool {

@@ -77,13 +77,22 @@ impl Cluster {
     /// # Errors
     /// The API server refuses it.
     pub fn set_endpoints(&self, service: &str, nodes: &[usize]) -> Result<()> {
+        self.set_endpoint_slice(service, 1, nodes)
+    }
+
+    /// The same as slice number `slice` of several; [`Self::set_endpoints`] writes the
+    /// first.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn set_endpoint_slice(&self, service: &str, slice: u32, nodes: &[usize]) -> Result<()> {
         let endpoint = |&n: &usize| {
             let address = self.lab.node(n).pod_ip.to_string();
             json!({ "addresses": [address], "nodeName": self.name(n), "conditions": { "ready": true } })
         };
         let slice = json!({
             "metadata": {
-                "name": format!("{service}-1"),
+                "name": format!("{service}-{slice}"),
                 "labels": { "kubernetes.io/service-name": service },
             },
             "addressType": "IPv4",
@@ -92,6 +101,17 @@ impl Cluster {
         });
         let written = self.objects().apply(&ENDPOINT_SLICES, SERVICES_IN, slice);
         written.with_context(|| format!("writing the endpoints of Service {service}"))?;
+        Ok(())
+    }
+
+    /// Deletes one of a Service's EndpointSlices.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn delete_endpoint_slice(&self, service: &str, slice: u32) -> Result<()> {
+        let name = format!("{service}-{slice}");
+        let deleted = self.objects().delete(&ENDPOINT_SLICES, SERVICES_IN, &name);
+        deleted.with_context(|| format!("deleting EndpointSlice {name}"))?;
         Ok(())
     }
 

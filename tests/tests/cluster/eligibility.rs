@@ -16,7 +16,7 @@ use crate::{
 const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Something that is said of a node, and taken back.
-type Setting = (&'static str, fn(&Cluster, usize), fn(&Cluster, usize));
+pub(crate) type Setting = (&'static str, fn(&Cluster, usize), fn(&Cluster, usize));
 
 const NOT_READY: Setting = (
     "not ready",
@@ -29,7 +29,7 @@ const UNKNOWN: Setting = (
     |cluster, n| cluster.set_node_conditions(cluster.name(n), &[("Ready", "Unknown")]).unwrap(),
     |cluster, n| cluster.set_node_ready(cluster.name(n), true).unwrap(),
 );
-const NO_NETWORK: Setting = (
+pub(crate) const NO_NETWORK: Setting = (
     "network unavailable",
     |cluster, n| {
         let conditions = [("Ready", "True"), ("NetworkUnavailable", "True")];
@@ -40,7 +40,7 @@ const NO_NETWORK: Setting = (
         cluster.set_node_conditions(cluster.name(n), &conditions).unwrap();
     },
 );
-const EXCLUDED: Setting = (
+pub(crate) const EXCLUDED: Setting = (
     "excluded by its label",
     |cluster, n| cluster.set_node_label(n, EXCLUDE, Some("")).unwrap(),
     |cluster, n| cluster.set_node_label(n, EXCLUDE, None).unwrap(),

@@ -18,10 +18,10 @@ use crate::{
     wire::{answerers, handed_over, interrupted, steady},
 };
 
-const SECOND: &str = "ens19";
+pub(crate) const SECOND: &str = "ens19";
 
 /// Another LAN with a client of its own.
-fn second_lan() -> (Segment, NetNs) {
+pub(crate) fn second_lan() -> (Segment, NetNs) {
     let mut lan = Segment::new("second LAN").unwrap();
     let client = NetNs::new("second client").unwrap();
     let address = Some((Ipv4Addr::new(203, 0, 113, 1), 24));
@@ -30,7 +30,7 @@ fn second_lan() -> (Segment, NetNs) {
 }
 
 /// The MAC of node `n`'s second interface.
-fn second_mac(n: u8) -> Mac {
+pub(crate) fn second_mac(n: u8) -> Mac {
     Mac([0x02, 0, 0, 3, 0, n])
 }
 

@@ -3,29 +3,21 @@
 use std::net::Ipv4Addr;
 
 use announcer_apiserver::{Match, SERVICES, Verb};
-use announcer_tests::{
-    cluster::{ANNOUNCE, Cluster, SERVICES_IN, SOON, policies},
-    lab::CLIENT_NIC,
-    probe::{Probe, ProbeHandle},
-};
+use announcer_tests::cluster::{ANNOUNCE, Cluster, SERVICES_IN, SOON, policies};
 use serde_json::{Value, json};
 
 use crate::{
-    OTHER, QUICK, QUIET, THIRD, VIP, cluster, quick,
+    OTHER, QUICK, QUIET, THIRD, VIP, ask, cluster, quick,
     wire::{answerers, handed_over, steady},
 };
 
 /// The API server, which knows Go's expressions, lets it through; ours have no quoting.
 pub(crate) const NO_EXPRESSION: &str = r"\Qens18\E";
 
-const ZONE: &str = "topology.kubernetes.io/zone";
-
-fn ask(cluster: &Cluster, vip: Ipv4Addr) -> ProbeHandle {
-    Probe::new(vip).start(cluster.lab().client(), CLIENT_NIC).unwrap()
-}
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A Service of type LoadBalancer with these labels, and an address.
-fn service(cluster: &Cluster, name: &str, labels: Value, vip: Ipv4Addr) {
+pub(crate) fn service(cluster: &Cluster, name: &str, labels: Value, vip: Ipv4Addr) {
     cluster.create_service_without_address(name, labels).unwrap();
     cluster.set_addresses(name, &[vip]).unwrap();
 }

@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use announcer_tests::{
     cluster::{Cluster, NodeLease, SOON, Timing, VipLease},
     lab::CLIENT_NIC,
+    neighbour,
     probe::{Probe, ProbeHandle},
 };
 
@@ -65,16 +66,34 @@ pub(crate) fn held_by_node_1(cluster: &mut Cluster) -> ProbeHandle {
     answered_by_node_1(cluster)
 }
 
-/// A probe that began when node 1 answered already: nothing in it is unanswered because
-/// it came too early.
+/// See [`answered_by`].
 pub(crate) fn answered_by_node_1(cluster: &Cluster) -> ProbeHandle {
-    let ask = || {
-        let probe = Probe::new(VIP).start(cluster.lab().client(), CLIENT_NIC).unwrap();
-        probe.wait_answer_by(cluster.lab().node(1).mac, SOON).unwrap();
+    answered_by(cluster, VIP, 1)
+}
+
+/// A probe that began when node `n` answered already: nothing in it is unanswered because
+/// it came too early.
+pub(crate) fn answered_by(cluster: &Cluster, vip: Ipv4Addr, n: usize) -> ProbeHandle {
+    let probe = || {
+        let probe = ask(cluster, vip);
+        probe.wait_answer_by(cluster.lab().node(n).mac, SOON).unwrap();
         probe
     };
-    drop(ask());
-    ask()
+    drop(probe());
+    probe()
+}
+
+/// The client asks for `vip`.
+pub(crate) fn ask(cluster: &Cluster, vip: Ipv4Addr) -> ProbeHandle {
+    Probe::new(vip).start(cluster.lab().client(), CLIENT_NIC).unwrap()
+}
+
+/// Waits until node `n`, which holds what `probe` asks for, answers it and has told the
+/// client's kernel so: only gratuitous ARP can have.
+pub(crate) fn arrived(cluster: &Cluster, probe: &ProbeHandle, n: usize) {
+    let mac = cluster.lab().node(n).mac;
+    probe.wait_answer_by(mac, SOON).unwrap();
+    neighbour::wait_for_mac(cluster.lab().client(), probe.vip(), mac, SOON).unwrap();
 }
 
 /// What all leases of a cluster say, but for what changes with every renewal.

@@ -23,9 +23,16 @@ mod handover;
 mod hang;
 mod history;
 mod identity;
+#[path = "../cluster/kube_vip/mod.rs"]
+mod kube_vip;
 #[path = "../cluster/links.rs"]
 mod links;
 mod manifests;
+#[path = "../cluster/metallb/mod.rs"]
+mod metallb;
+// Of requests through kube-proxy, which the embedded API server's labs have not.
+#[path = "../cluster/metallb/traffic.rs"]
+mod metallb_traffic;
 #[path = "../cluster/outage.rs"]
 mod outage;
 mod outages;

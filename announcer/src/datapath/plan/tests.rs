@@ -102,6 +102,7 @@ fn withdrawals_come_first_then_the_session_then_takeovers_renewals_and_silence()
         put(5, 3, answer(1)),
         MapOp::SetSession { session: session(2) },
         MapOp::SetFilter { word, bits: 0b111_1110 },
+        MapOp::ForgetClaim { slot: 4 },
         put(2, 4, answer(4)),
         put(1, 0, answer(4)),
         MapOp::ResetSlot { slot: 2 },
