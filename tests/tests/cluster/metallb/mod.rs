@@ -5,7 +5,7 @@
 //! |---|---|
 //! | traffic policy Cluster | `traffic::traffic_policy_cluster_...` |
 //! | traffic policy Local: the MAC's owner is a pod's node | `traffic::traffic_policy_local_...`, `eligibility::with_a_local_traffic_policy_the_vip_follows_the_endpoints` |
-//! | the policy flips | `traffic::a_traffic_policy_that_flips_while_requests_run_loses_none`, `churn::a_traffic_policy_that_flips_moves_the_vip_without_a_gap` |
+//! | the policy flips | `traffic::a_traffic_policy_that_flips_while_requests_run_moves_nothing`, `churn::a_traffic_policy_that_flips_moves_the_vip_without_a_gap` |
 //! | a Service of TCP and UDP ports | `traffic::a_service_of_tcp_and_udp_ports_...` |
 //! | NetworkUnavailable moves and returns | `nodes::network_unavailable_...`; without a gap: `eligibility::a_node_that_becomes_ineligible_hands_over_without_a_gap` |
 //! | exclude label moves and returns | `nodes::the_exclude_label_...`; `eligibility`, the same |
