@@ -5,7 +5,6 @@ use std::{net::Ipv4Addr, time::Duration};
 use announcer_tests::{
     cluster::{Cluster, NodeLease, SOON, Timing, VipLease},
     lab::CLIENT_NIC,
-    neighbour,
     probe::{Probe, ProbeHandle},
 };
 
@@ -86,14 +85,6 @@ pub(crate) fn answered_by(cluster: &Cluster, vip: Ipv4Addr, n: usize) -> ProbeHa
 /// The client asks for `vip`.
 pub(crate) fn ask(cluster: &Cluster, vip: Ipv4Addr) -> ProbeHandle {
     Probe::new(vip).start(cluster.lab().client(), CLIENT_NIC).unwrap()
-}
-
-/// Waits until node `n`, which holds what `probe` asks for, answers it and has told the
-/// client's kernel so: only gratuitous ARP can have.
-pub(crate) fn arrived(cluster: &Cluster, probe: &ProbeHandle, n: usize) {
-    let mac = cluster.lab().node(n).mac;
-    probe.wait_answer_by(mac, SOON).unwrap();
-    neighbour::wait_for_mac(cluster.lab().client(), probe.vip(), mac, SOON).unwrap();
 }
 
 /// What all leases of a cluster say, but for what changes with every renewal.

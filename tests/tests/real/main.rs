@@ -23,16 +23,11 @@ mod handover;
 mod hang;
 mod history;
 mod identity;
-#[path = "../cluster/kube_vip/mod.rs"]
 mod kube_vip;
 #[path = "../cluster/links.rs"]
 mod links;
 mod manifests;
-#[path = "../cluster/metallb/mod.rs"]
 mod metallb;
-// Of requests through kube-proxy, which the embedded API server's labs have not.
-#[path = "../cluster/metallb/traffic.rs"]
-mod metallb_traffic;
 #[path = "../cluster/outage.rs"]
 mod outage;
 mod outages;
@@ -55,7 +50,11 @@ mod wire;
 
 use std::time::Duration;
 
-use announcer_tests::cluster::{Plane, Timing};
+use announcer_tests::{
+    cluster::{Cluster, Plane, SOON, Timing},
+    neighbour,
+    probe::ProbeHandle,
+};
 use scene::*;
 
 const PLANE: Plane = Plane::Real;
@@ -64,3 +63,11 @@ const PLANE: Plane = Plane::Real;
 /// of the machine to the announcers.
 const QUICK: Timing =
     Timing { lease: Duration::from_millis(2400), renew: Duration::from_millis(600) };
+
+/// Waits until node `n`, which holds what `probe` asks for, answers it and has told the
+/// client's kernel so: only gratuitous ARP can have.
+fn arrived(cluster: &Cluster, probe: &ProbeHandle, n: usize) {
+    let mac = cluster.lab().node(n).mac;
+    probe.wait_answer_by(mac, SOON).unwrap();
+    neighbour::wait_for_mac(cluster.lab().client(), probe.vip(), mac, SOON).unwrap();
+}

@@ -1,5 +1,4 @@
-//! The cases of MetalLB's L2 end-to-end tests, and where each is answered. Those of
-//! `traffic` run with a real control plane alone, as `metallb_traffic`.
+//! The cases of MetalLB's L2 end-to-end tests, and where each is answered.
 //!
 //! | MetalLB's case | Here |
 //! |---|---|
@@ -23,3 +22,4 @@
 
 mod nodes;
 mod selectors;
+mod traffic;
