@@ -152,11 +152,7 @@ impl Admin {
         name: &str,
         patch: Value,
     ) -> Result<Value> {
-        let (api, name) = (self.api(&Kind::of(of)?, namespace), name.to_owned());
-        let params = PatchParams::default();
-        let patched =
-            self.run(async move { api.patch(&name, &params, &Patch::Merge(patch)).await })?;
-        Ok(serde_json::to_value(patched)?)
+        self.merge_patch(of, namespace, name, patch, false)
     }
 
     /// Merge patch of `/status`.
@@ -170,10 +166,25 @@ impl Admin {
         name: &str,
         patch: Value,
     ) -> Result<Value> {
+        self.merge_patch(of, namespace, name, patch, true)
+    }
+
+    fn merge_patch(
+        &self,
+        of: &GroupResource,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+        status: bool,
+    ) -> Result<Value> {
         let (api, name) = (self.api(&Kind::of(of)?, namespace), name.to_owned());
-        let params = PatchParams::default();
-        let patched =
-            self.run(async move { api.patch_status(&name, &params, &Patch::Merge(patch)).await })?;
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = self.run(async move {
+            match status {
+                true => api.patch_status(&name, &params, &patch).await,
+                false => api.patch(&name, &params, &patch).await,
+            }
+        })?;
         Ok(serde_json::to_value(patched)?)
     }
 

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{ControlPlane, pki};
+use crate::cluster::NAMESPACE;
 
-const NAMESPACE: &str = "announcer-system";
 /// The name of the shipped DaemonSet, and of its ServiceAccount.
 const NAME: &str = "announcer";
 
