@@ -17,6 +17,7 @@ mod economy;
 mod eligibility;
 mod handover;
 mod hang;
+mod history;
 mod links;
 mod outage;
 mod partitions;
