@@ -50,31 +50,32 @@ pub enum Progress {
     Refused,
 }
 
-/// The events of a watch that is begun by `begin`, with pauses after those that
-/// `progress` says are errors.
+/// The events of a watch that is begun by `begin`, as `judge` understands them, with
+/// pauses after those that it says are errors.
 ///
 /// Not kube's own backoff: that takes the announcement of a list for a success, so
 /// that a list which fails is tried again without ever slowing down.
-pub fn paced<T: Send + 'static>(
+pub fn paced<T: Send + 'static, U: Send + 'static>(
     begin: impl Fn() -> BoxStream<'static, T> + Send + 'static,
-    progress: impl Fn(&T) -> Progress + Send + 'static,
-) -> impl Stream<Item = T> + Send {
-    struct State<T, B, P> {
+    judge: impl FnMut(T) -> (U, Progress) + Send + 'static,
+) -> impl Stream<Item = U> + Send {
+    struct State<T, B, J> {
         begin: B,
-        progress: P,
+        judge: J,
         events: BoxStream<'static, T>,
         soon: ExponentialBackoff,
         late: ExponentialBackoff,
         pause: Option<Duration>,
     }
     let (soon, late) = (watch_backoff(), absent_backoff());
-    let state = State { events: begin(), begin, progress, soon, late, pause: None };
+    let state = State { events: begin(), begin, judge, soon, late, pause: None };
     stream::unfold(state, |mut state| async move {
         if let Some(pause) = state.pause.take() {
             tokio::time::sleep(pause).await;
         }
         let event = state.events.next().await?;
-        match (state.progress)(&event) {
+        let (event, progress) = (state.judge)(event);
+        match progress {
             Progress::None => {}
             Progress::Made => {
                 state.soon.reset();

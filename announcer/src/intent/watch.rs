@@ -1,6 +1,7 @@
 //! Feeds the index from watches, and publishes the intent.
 
 mod feed;
+mod rights;
 mod status;
 
 use std::{

@@ -98,10 +98,13 @@ fn watch(
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Send {
     let begin = move || watcher(api.clone(), config.clone()).boxed();
-    paced(begin, |event| match event {
-        Ok(watcher::Event::Init) => Progress::None,
-        Ok(_) => Progress::Made,
-        Err(_) => Progress::Interrupted,
+    paced(begin, |event| {
+        let progress = match event {
+            Ok(watcher::Event::Init) => Progress::None,
+            Ok(_) => Progress::Made,
+            Err(_) => Progress::Interrupted,
+        };
+        (event, progress)
     })
 }
 

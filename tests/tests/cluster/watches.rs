@@ -1,6 +1,6 @@
 //! Watches that are frozen, that end, and whose history is gone.
 
-use announcer_apiserver::{Fault, Match, Refusal, Verb};
+use announcer_apiserver::{Fault, Match, Refusal, SERVICES, Verb};
 use announcer_tests::{
     cluster::{Cluster, SOON},
     lab::{CLIENT_NIC, Link},
@@ -105,18 +105,25 @@ fn after_410_everything_is_listed_anew_and_nothing_moves() {
 
 #[test]
 fn a_server_that_comes_back_without_history_is_listed_anew() {
-    let mut starting = None;
+    let mut starting = Vec::new();
     let restart = |cluster: &mut Cluster, probe: &ProbeHandle| {
         // As kube-apiserver, until it has read its RBAC rules.
         let refused = Fault::Refuse(Refusal::Forbidden);
         let faults = cluster.server().faults();
-        starting = Some(faults.inject_times(20, Match::any(), refused));
+        for node in cluster.lab().nodes() {
+            let services = Match::any().client(&node.name).resource(SERVICES);
+            starting.push((faults.inject_times(2, services, refused.clone()), 2));
+        }
+        starting.push((faults.inject_times(20, Match::any(), refused), 20));
         cluster.server().restart(|_| {
+            cluster.audit().clear();
             meanwhile(cluster);
             // Long enough for every daemon to notice that the server is away.
             probe.wait_requests(1000).unwrap();
         });
     };
-    history_lost(restart, |_| ());
-    assert_eq!(starting.unwrap().hits(), 20);
+    history_lost(restart);
+    for (refused, times) in starting {
+        assert_eq!(refused.hits(), times);
+    }
 }

@@ -1,7 +1,7 @@
 //! One watch of one kind, as the index wants it: events with their kind, at a pace
 //! that suits what went wrong.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Instant};
 
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::{
@@ -16,6 +16,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
+use super::rights::Rights;
 use crate::{
     backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced},
     intent::{
@@ -106,11 +107,14 @@ fn full<K>(
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let begin = move || {
-        let events = watcher(api.clone(), config(labels));
-        events.map(move |event| translate(event, object)).boxed()
+    let begin = move || watcher(api.clone(), config(labels)).boxed();
+    let mut rights = Rights::default();
+    let judge = move |event| {
+        let what = rights.judge(translate(event, object), Instant::now());
+        let progress = progress(&what);
+        (FeedEvent { kind, what }, progress)
     };
-    paced(begin, progress).map(move |what| FeedEvent { kind, what }).boxed()
+    paced(begin, judge).boxed()
 }
 
 const fn progress(what: &Fed) -> Progress {
