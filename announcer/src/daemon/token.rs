@@ -10,7 +10,7 @@ use tower::util::MapRequestLayer;
 /// The file is read for each request: kube's own client reads it once in 50 s, and who
 /// has an expired token is without the API server for the rest of that time. A
 /// projected volume is memory, and at rest there is about one request in a second. While
-/// the file cannot be read the last token counts.
+/// the file cannot be read, or is empty, the last token counts.
 ///
 /// # Errors
 /// The file cannot be read now, or holds what is no token.
@@ -29,8 +29,13 @@ pub(super) fn layer<B>(
 
 fn read(file: &PathBuf) -> io::Result<HeaderValue> {
     let token = fs::read_to_string(file)?;
-    let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
-    let mut value = value.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a token"))?;
+    let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let token = token.trim();
+    if token.is_empty() {
+        return Err(invalid("the file is empty"));
+    }
+    let value = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut value = value.map_err(|_| invalid("not a token"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -60,6 +65,8 @@ mod tests {
         assert!(layer::<()>(file.clone()).is_err(), "there is no file yet");
         fs::write(&file, "a\nb").expect("a file");
         assert!(layer::<()>(file.clone()).is_err(), "that is no token");
+        fs::write(&file, "\n").expect("a file");
+        assert!(layer::<()>(file.clone()).is_err(), "nor is that");
 
         fs::write(&file, "first\n").expect("a file");
         let server = service_fn(|request: Request<()>| async move {
@@ -69,6 +76,9 @@ mod tests {
         let mut client = layer(file.clone()).expect("a token").layer(server);
         assert_eq!(sent(&mut client).await, "Bearer first");
         fs::write(&file, "second").expect("a file");
+        assert_eq!(sent(&mut client).await, "Bearer second");
+        // Whoever writes it may begin by making it empty.
+        fs::write(&file, "").expect("a file");
         assert_eq!(sent(&mut client).await, "Bearer second");
         fs::remove_file(&file).expect("the file");
         assert_eq!(sent(&mut client).await, "Bearer second");
