@@ -80,6 +80,8 @@ async fn find_owner(client: Client, node: NodeName, owner: Owner) {
     while known.wait_for(Option::is_none).await.is_ok() {
         let attempt = tokio::time::timeout(Duration::from_secs(5), nodes.get(node.as_str()));
         match attempt.await {
+            // Wanted anew meanwhile: this may be the Node that is no more.
+            Ok(Ok(_)) if known.has_changed().unwrap_or(true) => continue,
             Ok(Ok(object)) => {
                 pauses = crate::backoff::watch_backoff();
                 if let Some(reference) = object.owner_ref(&()) {
