@@ -78,7 +78,7 @@ fn measure(held: bool) -> Result<()> {
     each("wire == wire", || black_box(&a) == black_box(&b));
     let rival = *vips.get(vips.len() / 2).unwrap_or(&vip(0)?);
     each("a claim of another announcer: input, poll, deadline", || {
-        machine.input(now, Input::Rival { vip: rival, announcer: true });
+        machine.input(now, Input::Rival { vip: rival, takes_over: true });
         (machine.poll(now), machine.next_deadline(now))
     });
     let mut image = MapImage::default();

@@ -186,7 +186,7 @@ impl Driver {
         let rival = self.macs.get(&claim.mac);
         // Who takes over announces it. An old holder may still answer a question of this
         // node's own kernel when this one has offered the VIP in its turn.
-        let announcer = rival.is_some() && claim.announces;
+        let takes_over = rival.is_some() && claim.announces;
         match rival {
             Some(node) => debug!(
                 vip = %claim.vip, %node, mac = %claim.mac, announces = claim.announces,
@@ -197,7 +197,7 @@ impl Driver {
                 "address conflict: a station that is no announcer claims the VIP"
             ),
         }
-        self.machine.input(BootTime::now(), Input::Rival { vip: claim.vip, announcer });
+        self.machine.input(BootTime::now(), Input::Rival { vip: claim.vip, takes_over });
     }
 
     fn answered(&mut self, (request, answer, error): Attempted) {

@@ -46,12 +46,14 @@ pub enum Input {
     VipsListed,
     /// What became of a request.
     Answered(Request, Answer),
-    /// Another station announced this VIP on the wire.
+    /// Another station claims this VIP on the wire.
     Rival {
         /// Which.
         vip: Vip,
-        /// Whether the station is known as another announcer.
-        announcer: bool,
+        /// Whether that is the successor's gratuitous ARP: the station is known as another
+        /// announcer, and announces. One that answers somebody's question only may be an
+        /// old holder.
+        takes_over: bool,
     },
     /// Hand everything over, then close the session.
     Drain,
@@ -164,14 +166,14 @@ impl Machine {
                     self.peers_changed();
                 }
             }
-            Input::Rival { vip, announcer } => {
+            Input::Rival { vip, takes_over } => {
                 // A valid holder knows better than the rival; who answers on trust does not.
                 let on_trust = !self.heartbeat.valid(now);
                 if on_trust {
                     self.adopted.remove(&vip);
                 }
                 if let Some(slot) = self.slots.get_mut(&vip) {
-                    slot.rival(announcer, on_trust);
+                    slot.rival(takes_over, on_trust);
                     self.dirty.insert(vip);
                 }
             }

@@ -214,11 +214,11 @@ impl Slot {
         self.missing_since.map(|since| since + timing.validity())
     }
 
-    /// Another station announced the VIP. If it is an announcer, an old holder
-    /// need not go on; whoever it is, nobody answers beside it on trust.
-    pub fn rival(&mut self, announcer: bool, on_trust: bool) {
+    /// Another station claims the VIP. If it takes over, an old holder need not go on;
+    /// whoever it is, nobody answers beside it on trust.
+    pub fn rival(&mut self, takes_over: bool, on_trust: bool) {
         self.yielded |= on_trust;
-        if !announcer {
+        if !takes_over {
             return;
         }
         // The answer to our release is late, or was given up, and somebody has seen

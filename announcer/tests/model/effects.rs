@@ -133,7 +133,7 @@ impl World {
         let answered = self.nodes[i].answers(now);
         self.tracking(scope, i, |node| {
             node.rival = None;
-            node.feed(now, Input::Rival { vip: scope.vip, announcer: true });
+            node.feed(now, Input::Rival { vip: scope.vip, takes_over: true });
         });
         if answered && !self.nodes[i].answers(now) {
             scope.seen.mark(Landmark::Yielded);

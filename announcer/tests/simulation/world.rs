@@ -286,9 +286,9 @@ impl World {
             }
             ToDaemon::Announce(round) => return self.send_round(i, round),
             ToDaemon::Claim { vip, from } => {
-                let announcer = self.nodes[i].met.contains(&from);
-                self.remember_claim(i, vip, announcer);
-                self.feed(i, Input::Rival { vip, announcer });
+                let takes_over = self.nodes[i].met.contains(&from);
+                self.remember_claim(i, vip, takes_over);
+                self.feed(i, Input::Rival { vip, takes_over });
             }
             ToDaemon::Drain => {
                 self.nodes[i].draining = true;

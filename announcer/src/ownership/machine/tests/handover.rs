@@ -157,9 +157,9 @@ fn a_successor_that_is_quicker_than_our_answer_ends_ours() {
     bench.input(Input::Drain);
     bench.pass(Duration::ZERO);
     assert!(bench.answers(vip(10)));
-    bench.input(Input::Rival { vip: vip(10), announcer: false });
+    bench.input(Input::Rival { vip: vip(10), takes_over: false });
     assert!(bench.answers(vip(10)), "anybody can say that");
-    bench.input(Input::Rival { vip: vip(10), announcer: true });
+    bench.input(Input::Rival { vip: vip(10), takes_over: true });
     assert!(!bench.answers(vip(10)));
 }
 
@@ -183,7 +183,7 @@ fn an_offer_in_doubt_is_settled_before_the_next_one() {
     let sent = bench.pass(Duration::from_millis(500));
     assert!(matches!(&sent[..], [(_, Claim::Held { .. })]), "one write at a time: {sent:?}");
     assert!(bench.answers(vip));
-    bench.input(Input::Rival { vip, announcer: true });
+    bench.input(Input::Rival { vip, takes_over: true });
     assert!(!bench.answers(vip), "somebody has seen the release, and taken it");
 }
 
