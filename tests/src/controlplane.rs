@@ -26,11 +26,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use announcer_apiserver::{Audit, Audited, CustomResource, Match};
+use announcer_apiserver::{Audit, Audited, CustomResource};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-pub use self::{admin::Admin, pki::Pki, pool::Pooled, programs::Program, proxy::wait_forwarded};
+pub use self::{
+    admin::Admin,
+    pki::Pki,
+    pool::{Pooled, without_tests},
+    programs::Program,
+    proxy::wait_forwarded,
+};
 use crate::{
     daemon::{Daemon, Signal},
     lab::CONTROL_IP,
@@ -52,7 +58,7 @@ pub struct ControlPlane {
     apiserver: Option<Daemon>,
     etcd: Daemon,
     admin: Admin,
-    audit: Audit,
+    recorder: audit::Recorder,
     /// From the beginning of each start to its end.
     starts: Vec<Range<Instant>>,
     pki: Pki,
@@ -71,10 +77,9 @@ impl ControlPlane {
         let directory = scratch::directory("control")?;
         let pki = Pki::new(directory.path())?;
         let etcd = etcd::start(directory.path(), &ns)?;
-        let audit = Audit::default();
         let admin = Admin::new(&ns, &pki, SocketAddrV4::new(Ipv4Addr::LOCALHOST, apiserver::PORT))?;
-        let mut plane =
-            Self { apiserver: None, etcd, admin, audit, starts: Vec::new(), pki, directory, ns };
+        let (recorder, starts) = (audit::Recorder::default(), Vec::new());
+        let mut plane = Self { apiserver: None, etcd, admin, recorder, starts, pki, directory, ns };
         plane.start_apiserver()?;
         fs::write(plane.admin_kubeconfig(), plane.pki.admin_kubeconfig(&plane.local_url()))?;
         plane.kubectl(&["apply", "--validate=strict", "-k", MANIFESTS])?;
@@ -96,7 +101,7 @@ impl ControlPlane {
     /// What announcers asked for. Who asks, a request's address says: the audit knows
     /// the announcer of host `node-1` as `node-1`.
     pub fn audit(&self) -> &Audit {
-        &self.audit
+        self.recorder.audit()
     }
 
     /// Keys and certificates.
@@ -212,8 +217,10 @@ impl ControlPlane {
         while !self.admin.is_ready() {
             // It tells nobody when it is ready; its own end is an event.
             let apiserver = self.apiserver.as_mut().context("it was launched")?;
-            if apiserver.wait_exit(READY_POLL).is_ok() || Instant::now() > deadline {
-                bail!("kube-apiserver is not ready:\n{}", apiserver.print());
+            let ended = [&mut self.etcd, apiserver].map(|it| it.wait_exit(READY_POLL).is_ok());
+            if ended.contains(&true) || Instant::now() > deadline {
+                let (etcd, apiserver) = (self.etcd.print(), apiserver.print());
+                bail!("kube-apiserver is not ready:\n{apiserver}\nand etcd:\n{etcd}");
             }
         }
         self.starts.push(began..Instant::now());
@@ -229,8 +236,8 @@ impl ControlPlane {
         if self.apiserver.is_some() {
             bail!("the API server runs already");
         }
-        let audit = audit::Recorder::new(self.audit.clone());
-        let tap = Arc::new(move |line: &str| audit.record(line));
+        let recorder = self.recorder.clone();
+        let tap = Arc::new(move |line: &str| recorder.record(line));
         let command = apiserver::command(&self.pki, self.directory.path())?;
         self.apiserver = Some(Daemon::start_tapped(command, "kube-apiserver", &self.ns, tap)?);
         Ok(())
@@ -262,11 +269,19 @@ impl ControlPlane {
 
     /// What announcers asked for and may not: a hole in the shipped RBAC rules. A server
     /// that starts denies everything until it has read the rules, which does not count.
-    pub fn denied(&self) -> Vec<Audited> {
-        let mut denied = self.audit.recent(&Match::any());
+    /// [`Audit::clear`] clears none of it.
+    ///
+    /// # Errors
+    /// The audit log cannot be read to its end, or not be understood.
+    pub fn denied(&self) -> Result<Vec<Audited>> {
+        // All that another one wrote was read before its end was.
+        if self.apiserver.is_some() {
+            self.recorder.catch_up(|path| self.admin.ask_in_vain(&path))?;
+        }
+        let mut denied = self.recorder.denied()?;
         let starting = |at| self.starts.iter().any(|start| start.contains(&at));
-        denied.retain(|entry| entry.code == Some(403) && !starting(entry.at));
-        denied
+        denied.retain(|entry| !starting(entry.at));
+        Ok(denied)
     }
 
     /// Makes it as new: nothing of what a test wrote is left.
@@ -278,7 +293,7 @@ impl ControlPlane {
         let _ = self.ns.ip("link delete eth0");
         self.admin.clear()?;
         self.admin.undefine()?;
-        self.audit.clear();
+        self.recorder.clear();
         Ok(())
     }
 }

@@ -17,7 +17,10 @@ use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::AuthInfo,
-    runtime::watcher::{self, Event, watcher},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -99,6 +102,18 @@ impl Admin {
             let request = http::Request::get("/metrics").body(Vec::new());
             client.request_text(request.map_err(kube::Error::HttpError)?).await
         })
+    }
+
+    /// Asks for a path at which there is nothing.
+    pub(super) fn ask_in_vain(&self, path: &str) -> Result<()> {
+        let (client, request) = (self.client.clone(), http::Request::get(path).body(Vec::new())?);
+        self.run(async move {
+            match client.request_text(request).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(drop),
+            }
+        })
+        .with_context(|| format!("asking for {path}"))
     }
 
     fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
@@ -257,20 +272,21 @@ impl Admin {
         let (changes, changed) = mpsc::channel();
         let api = self.api(&Kind::of(of)?, namespace);
         let watching = self.runtime.spawn(async move {
-            let stream = watcher(api, watcher::Config::default());
+            let stream = watcher(api, watcher::Config::default()).default_backoff();
             pin_mut!(stream);
             while let Some(event) = stream.next().await {
-                // An error is tried again by the watcher, after a pause.
-                if event.is_ok_and(|event| changes.send(event).is_err()) {
+                if changes.send(event).is_err() {
                     return;
                 }
             }
         });
-        let mut objects = Mirror::default();
+        let (mut objects, mut failed) = (Mirror::default(), None);
         let waited = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match changed.recv_timeout(left) {
-                Ok(event) => objects.apply(event)?,
+                Ok(Ok(event)) => objects.apply(event)?,
+                // The watcher tries again, after a pause.
+                Ok(Err(error)) => failed = Some(error),
                 Err(RecvTimeoutError::Disconnected) => bail!("the watch of {of} ended"),
                 Err(RecvTimeoutError::Timeout) => {
                     break Err(objects.known.get(name).cloned());
@@ -283,8 +299,10 @@ impl Admin {
         };
         watching.abort();
         waited.map_err(|last| {
+            let failed = failed.map_or(String::new(), |e| format!("; the watch last failed: {e}"));
             anyhow::anyhow!(
-                "{of} {name:?} did not meet the condition within {within:?}; it was last {last:?}"
+                "{of} {name:?} did not meet the condition within {within:?}; it was last \
+                 {last:?}{failed}"
             )
         })
     }

@@ -50,6 +50,9 @@ impl Admin {
             conditions.into_iter().any(|c| c["type"] == "Established" && c["status"] == "True")
         };
         self.wait_for(&definitions(), "", &name, established, SOON).context("a definition")?;
+        // It says so before it serves the kind. What is waited for is a list that succeeds.
+        let defined = GroupResource::new(group.clone(), plural.clone());
+        self.wait_for(&defined, "", "", |_| true, SOON).context("a kind that was defined")?;
         Ok(())
     }
 

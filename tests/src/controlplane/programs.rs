@@ -66,7 +66,10 @@ fn place() -> Result<PathBuf> {
         return Ok(place);
     }
     let own = env::current_exe().context("looking for the control plane beside this program")?;
-    let places = own.ancestors().skip(2).take(2).map(|dir| dir.join("controlplane/controlplane"));
-    let found = places.into_iter().find(|path| path.is_file());
-    found.context("there is no control plane to test against: `cargo xtask test` builds it")
+    // One for each content that was built.
+    let built = own.ancestors().skip(2).take(2).flat_map(|dir| dir.join("controlplane").read_dir());
+    let binaries = built.flatten().flatten().map(|entry| entry.path().join("controlplane"));
+    let newest = binaries.max_by_key(|path| path.metadata().and_then(|it| it.modified()).ok());
+    let newest = newest.filter(|path| path.is_file());
+    newest.context("there is no control plane to test against: `cargo xtask test` builds it")
 }

@@ -71,21 +71,29 @@ pub fn wait_forwarded(node: &NetNs, vip: Ipv4Addr, port: u16, within: Duration) 
     let deadline = Instant::now() + within;
     let mut monitor = Command::new("nft");
     monitor.args(["monitor", "elements"]);
-    let monitor = Daemon::start(monitor, "nft monitor", node)?;
+    let mut monitor = Daemon::start(monitor, "nft monitor", node)?;
     let element = format!("{{ {vip} . tcp . {port} }}");
     let has = |set| {
         let args = ["get", "element", "ip", "kube-proxy", set, &element];
-        node.tool("nft", &args, "").is_ok()
+        match node.tool("nft", &args, "") {
+            Ok(_) => Ok(true),
+            // ENOENT: the table, the set, or the element.
+            Err(error) if error.to_string().contains("No such file or directory") => Ok(false),
+            Err(error) => Err(error),
+        }
     };
     loop {
         let looked = Instant::now();
-        if has("service-ips") && !has("no-endpoint-services") {
+        if has("service-ips")? && !has("no-endpoint-services")? {
             return Ok(());
         }
         if looked > deadline {
             bail!("kube-proxy does not forward {vip}:{port} on {node:?} after {within:?}");
         }
         // The monitor may have begun to listen after the change: then this ends by itself.
-        let _ = monitor.wait_for_line(LOOK, |line| line.at >= looked);
+        let told = monitor.wait_for_line(LOOK, |line| line.at >= looked);
+        if told.is_err() && monitor.wait_exit(Duration::ZERO).is_ok() {
+            bail!("nft monitor has ended:\n{}", monitor.print());
+        }
     }
 }

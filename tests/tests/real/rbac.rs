@@ -1,6 +1,9 @@
 //! The shipped roles: every verb that they grant is used, and nothing else is asked for.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use announcer_apiserver::{GroupResource, Match, SERVICES, Verb};
 use announcer_tests::{
@@ -154,6 +157,24 @@ fn the_roles_grant_what_is_used_and_nothing_else() {
     let asked = asked(&cluster);
     let beyond: Vec<_> = asked.difference(&granted).collect();
     assert!(beyond.is_empty(), "asked for and not granted by these roles: {beyond:#?}");
+}
+
+/// What this test does on purpose, any other would fail by.
+#[test]
+fn a_denied_request_fails_a_test_though_it_cleared_the_audit() {
+    let control = Pooled::take().unwrap();
+    assert!(control.denied().unwrap().is_empty());
+    let [token, kubeconfig] = ["token", "kubeconfig"].map(|file| control.directory().join(file));
+    control.introduce("node-1", &token, &kubeconfig).unwrap();
+    let token = control.announcer_token("node-1").unwrap();
+    let refused = control.kubectl(&["--token", &token, "get", "secrets", "-A"]).unwrap_err();
+    assert!(refused.to_string().contains("Forbidden"), "{refused}");
+    control.audit().clear();
+    let denied = control.denied().unwrap();
+    assert_eq!(denied.len(), 1, "{denied:#?}");
+    assert_eq!(denied[0].request.resource, Some(GroupResource::new("", "secrets")));
+    let end = catch_unwind(AssertUnwindSafe(|| drop(control)));
+    assert!(end.is_err(), "it ended as if nothing had been denied");
 }
 
 /// Whether the ServiceAccount may do each of these: verbs, group, resource, namespace.

@@ -12,6 +12,7 @@ use std::{process::ExitCode, time::Duration};
 
 use announcer_tests::{
     cluster::{Cluster, Plane, Timing},
+    controlplane,
     timeline::Style,
 };
 use anyhow::Result;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
 /// Whether everything went as it should.
 fn run(args: &Args) -> Result<bool> {
     let Args { stay, nodes, lease_duration, renew_interval, control_plane } = *args;
+    controlplane::without_tests();
     let interrupts = Interrupts::catch()?;
     let timing = Timing { lease: lease_duration, renew: renew_interval };
     let story = Story::begin(Style::of_stdout());
