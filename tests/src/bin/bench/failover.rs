@@ -19,7 +19,7 @@ use announcer_tests::{
     lab::CLIENT_NIC,
     probe::{Probe, ProbeHandle},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::report::Measured;
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     only: Vec<Part>,
     /// With which API server.
     #[arg(long, value_name = "KIND", default_value = "embedded")]
-    control_plane: Plane,
+    pub(crate) control_plane: Plane,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +96,10 @@ pub(crate) fn measure(args: &Args, quick: bool) -> Result<Measured> {
     let extent = if quick { QUICK } else { FULL };
     let crashes = args.runs.unwrap_or(extent.crashes);
     let plane = args.control_plane;
+    ensure!(
+        plane == Plane::Real || !args.only.contains(&Part::Requests),
+        "requests are measured with a real control plane only: add --control-plane real"
+    );
     let mut measured = Measured::default();
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Crash) {

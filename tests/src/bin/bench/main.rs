@@ -21,6 +21,7 @@ mod wires;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use announcer_tests::{cluster::Plane, controlplane};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -39,7 +40,8 @@ struct Args {
     /// Fewer and shorter rounds: to see that it works, not to quote.
     #[arg(long, global = true)]
     quick: bool,
-    /// Where to write the figures as JSON [default: target/bench/<BENCH>.json]
+    /// Where to write the figures as JSON [default: target/bench/<BENCH>.json, or
+    /// <BENCH>-real.json with a real control plane]
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Where the default of --json is.
@@ -63,6 +65,7 @@ enum Bench {
 fn main() -> ExitCode {
     let args = Args::parse();
     interrupt::catch();
+    controlplane::without_tests();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,14 +78,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let (bench, measured) = match &args.bench {
-        Bench::Datapath => ("datapath", datapath::measure(args.quick)?.into()),
-        Bench::Failover(parts) => ("failover", failover::measure(parts, args.quick)?),
-        Bench::Scale(parts) => ("scale", scale::measure(parts, args.quick)?),
+    let (bench, plane, measured) = match &args.bench {
+        Bench::Datapath => ("datapath", None, datapath::measure(args.quick)?.into()),
+        Bench::Failover(parts) => {
+            let plane = Some(parts.control_plane);
+            ("failover", plane, failover::measure(parts, args.quick)?)
+        }
+        Bench::Scale(parts) => ("scale", Some(Plane::Embedded), scale::measure(parts, args.quick)?),
     };
-    let report = Report { bench, quick: args.quick, measured };
+    let report = Report { bench, plane, quick: args.quick, measured };
     print!("{report}");
-    let default = || args.directory.join(bench).with_extension("json");
+    let default = || args.directory.join(report.file_name());
     let file = args.json.clone().unwrap_or_else(default);
     report.write(&file)?;
     println!("\nwritten to {}", file.display());

@@ -4,6 +4,7 @@ mod table;
 
 use std::{fmt, fs, path::Path, thread};
 
+use announcer_tests::cluster::Plane;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -14,6 +15,8 @@ use crate::samples::Samples;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Report {
     pub(crate) bench: &'static str,
+    /// With which API server, if there is one.
+    pub(crate) plane: Option<Plane>,
     pub(crate) quick: bool,
     pub(crate) measured: Measured,
 }
@@ -101,6 +104,12 @@ impl From<Table> for Measured {
 }
 
 impl Report {
+    /// Where it is written to: runs that cannot be compared do not replace each other.
+    pub(crate) fn file_name(&self) -> String {
+        let plane = if self.plane == Some(Plane::Real) { "-real" } else { "" };
+        format!("{}{plane}.json", self.bench)
+    }
+
     pub(crate) fn json(&self) -> Value {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpus = thread::available_parallelism().map_or(0, usize::from);
@@ -108,7 +117,7 @@ impl Report {
         let figures: Vec<_> = figures.iter().map(Figure::json).collect();
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
         json!({
-            "bench": self.bench, "quick": self.quick,
+            "bench": self.bench, "controlPlane": self.plane.map(plane_name), "quick": self.quick,
             "machine": { "kernel": kernel.trim(), "cpus": cpus },
             "figures": figures,
             "tables": tables,
@@ -127,7 +136,8 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quick = if self.quick { " (quick: not to be quoted)" } else { "" };
-        writeln!(f, "{}{quick}", self.bench)?;
+        let plane = self.plane.map(plane_name).map(|plane| format!(", {plane} control plane"));
+        writeln!(f, "{}{}{quick}", self.bench, plane.unwrap_or_default())?;
         let Measured { figures, tables } = &self.measured;
         let names = figures.iter().map(|figure| figure.name.chars().count());
         let width = names.max().unwrap_or(0);
@@ -152,6 +162,13 @@ impl fmt::Display for Report {
             write!(f, "\n{table}")?;
         }
         Ok(())
+    }
+}
+
+const fn plane_name(plane: Plane) -> &'static str {
+    match plane {
+        Plane::Embedded => "embedded",
+        Plane::Real => "real",
     }
 }
 
@@ -180,7 +197,7 @@ mod tests {
             Figure::new("idle CPU", "%", 0.625).at_most(0.5),
             Figure::new("latency", "us", 12.34),
         ];
-        Report { bench: "datapath", quick: true, measured: figures.into() }
+        Report { bench: "datapath", plane: None, quick: true, measured: figures.into() }
     }
 
     #[test]
@@ -207,5 +224,15 @@ datapath (quick: not to be quoted)
         assert_eq!(json["figures"][1]["met"], false);
         assert_eq!(json["figures"][2]["met"], Value::Null);
         assert_eq!(json["quick"], true);
+    }
+
+    #[test]
+    fn runs_with_different_control_planes_are_told_apart() {
+        let of = |plane| Report { plane, ..report() };
+        let [none, embedded, real] = [None, Some(Plane::Embedded), Some(Plane::Real)].map(of);
+        assert_ne!(embedded.file_name(), real.file_name());
+        assert_eq!(none.json()["controlPlane"], Value::Null);
+        assert_eq!(real.json()["controlPlane"], "real");
+        assert!(real.to_string().starts_with("datapath, real control plane (quick"), "{real}");
     }
 }
