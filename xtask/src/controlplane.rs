@@ -1,6 +1,6 @@
 //! The real control plane that tests run against: etcd, kube-apiserver, kube-proxy and
 //! kubectl in one binary, out of the Go module `tests/controlplane`. Built once for
-//! each content of that module.
+//! each content of that module, into a directory of its own.
 
 use std::{
     env, fs,
@@ -16,7 +16,7 @@ use crate::{aside::Aside, process, workspace::Workspace};
 /// Tests and labs find the binary in this variable.
 pub(crate) const CONTROLPLANE_BIN: &str = "CONTROLPLANE_BIN";
 
-/// Where envtest and its friends have binaries of the same programs.
+/// A directory with binaries of the same programs, as envtest's (which lacks kube-proxy).
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-proxy", "kubectl"];
 
@@ -28,23 +28,26 @@ pub(crate) enum ControlPlane {
     /// A directory with a binary for each, or the one binary that is all of them.
     Ready(PathBuf),
     /// The binary is being built.
-    Building { binary: PathBuf, stamp: PathBuf, fingerprint: String, build: Aside },
+    Building { binary: PathBuf, unfinished: PathBuf, build: Aside },
 }
 
 impl ControlPlane {
     /// Begins to build, where nothing is there that serves.
     pub(crate) fn prepare(workspace: &Workspace) -> Result<Self> {
-        if let Some(assets) = env::var_os(ASSETS).map(PathBuf::from)
-            && PROGRAMS.iter().all(|program| assets.join(program).is_file())
-        {
+        if let Some(assets) = env::var_os(ASSETS).map(PathBuf::from) {
+            let missing = missing(|program| assets.join(program).is_file());
+            if !missing.is_empty() {
+                let (assets, missing) = (assets.display(), missing.join(", "));
+                bail!("{ASSETS} is {assets}, which lacks {missing}: add them, or unset it");
+            }
             return Ok(Self::Ready(assets));
         }
         let sources = workspace.root.join("tests/controlplane");
         let version = kubernetes_version(&sources.join("go.mod"))?;
-        let fingerprint = fingerprint(&sources)?;
-        let directory = workspace.controlplane();
-        let (binary, stamp) = (directory.join("controlplane"), directory.join("fingerprint"));
-        if binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|old| old == fingerprint) {
+        let flags = linker_flags(&version)?;
+        let directory = workspace.controlplane().join(fingerprint(&sources, &flags)?);
+        let binary = directory.join("controlplane");
+        if binary.is_file() {
             return Ok(Self::Ready(binary));
         }
         if process::find_in_path("go").is_none() {
@@ -57,31 +60,40 @@ impl ControlPlane {
         fs::create_dir_all(&directory)
             .with_context(|| format!("making {}", directory.display()))?;
         println!("building the control plane of Kubernetes {version} (once, some minutes)");
+        let unfinished = binary.with_extension("unfinished");
         let mut go = Command::new("go");
-        go.args(["build", "-trimpath", "-ldflags", &linker_flags(&version)?, "-o"]).arg(&binary);
+        // No version from git, which tells root nothing of another user's checkout.
+        go.args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"]);
+        go.arg(&unfinished);
         // The module's toolchain is fetched where an older Go is installed.
         go.arg(".").current_dir(&sources).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly");
         let build = Aside::start("building the control plane", go)?;
-        Ok(Self::Building { binary, stamp, fingerprint, build })
+        Ok(Self::Building { binary, unfinished, build })
     }
 
     /// Waits until it is built.
     pub(crate) fn finish(self) -> Result<PathBuf> {
         match self {
             Self::Ready(path) => Ok(path),
-            Self::Building { binary, stamp, fingerprint, build } => {
+            Self::Building { binary, unfinished, build } => {
                 build.finish()?;
-                fs::write(&stamp, fingerprint)
-                    .with_context(|| format!("writing {}", stamp.display()))?;
+                fs::rename(&unfinished, &binary)
+                    .with_context(|| format!("making {}", binary.display()))?;
                 Ok(binary)
             }
         }
     }
 }
 
-/// Equal for equal sources.
-fn fingerprint(sources: &Path) -> Result<String> {
+/// Which programs are not there.
+fn missing(there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    PROGRAMS.into_iter().filter(|program| !there(program)).collect()
+}
+
+/// Equal for equal sources and flags.
+fn fingerprint(sources: &Path, flags: &str) -> Result<String> {
     let mut hasher = DefaultHasher::new();
+    flags.hash(&mut hasher);
     for name in SOURCES {
         let path = sources.join(name);
         fs::read(&path).with_context(|| format!("reading {}", path.display()))?.hash(&mut hasher);
@@ -117,6 +129,21 @@ fn linker_flags(version: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_that_are_missing_are_named() {
+        assert_eq!(missing(|program| program != "kube-proxy"), ["kube-proxy"]);
+        assert!(missing(|_| true).is_empty());
+    }
+
+    #[test]
+    fn other_flags_are_another_build() {
+        let workspace = Workspace::load().expect("a workspace");
+        let sources = workspace.root.join("tests/controlplane");
+        let of = |flags| fingerprint(&sources, flags).expect("a fingerprint");
+        assert_eq!(of("-s"), of("-s"));
+        assert_ne!(of("-s"), of("-w"));
+    }
 
     #[test]
     fn the_version_that_is_required_is_the_one_that_is_told() {
