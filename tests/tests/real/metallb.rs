@@ -16,10 +16,13 @@
 //! | preferred node | `placement::a_preferred_node_has_the_vip_while_it_is_there` |
 //! | service selector: any of several, one node with two policies, none | `selectors::a_service_is_answered_where_any_...` |
 //! | the speaker stops | in order: `handover::an_orderly_end_hands_over_without_a_gap`; killed: `nodes::a_speaker_that_was_killed_for_good_has_one_successor`; hung: `hang`; its node is gone: `crash` |
+//! | status follows the announcer | `nodes::the_lease_names_the_node_whose_mac_answers` |
+//! | pools as range and CIDR | `pools::each_address_of_a_range_and_of_a_cidr_is_answered_by_one_node` |
 //! | another loadBalancerClass | `policies::classes_say_whose_a_service_is`, `services::services_of_others_are_left_alone` |
 //!
-//! Not yet: status objects that name the announcer, metrics, pools as range and CIDR.
+//! Not yet: metrics, which the announcer has none of yet.
 
 mod nodes;
+mod pools;
 mod selectors;
 mod traffic;

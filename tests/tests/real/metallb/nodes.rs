@@ -1,16 +1,20 @@
 //! Nodes that may not announce for a while, that are labelled or join later, and a
 //! speaker that dies.
 
-use announcer_tests::{cluster::SOON, neighbour};
+use announcer_tests::{
+    cluster::{Cluster, NAMESPACE, SOON, VipLease},
+    neighbour,
+    probe::ProbeHandle,
+};
 use serde_json::json;
 
 use crate::{
-    QUICK, VIP, answered_by, arrived, cluster,
+    QUICK, QUIET, VIP, answered_by, arrived, cluster,
     eligibility::{EXCLUDED, NO_NETWORK, Setting},
     held_by_node_1,
     policies::{ZONE, zones},
     quick,
-    wire::{handed_over, interrupted},
+    wire::{handed_over, interrupted, steady},
 };
 
 #[test]
@@ -74,6 +78,31 @@ fn nodes_that_are_labelled_or_join_later_are_selected_from_then_on() {
     }
     cluster.wait_renewals_of(&[3], 2).unwrap();
     handed_over(&probe.stop().unwrap(), cluster.lab().node(3).mac);
+}
+
+/// Whom `kubectl get leases` names is who answers, before and after a move.
+#[test]
+fn the_lease_names_the_node_whose_mac_answers() {
+    let mut cluster = quick(3);
+    let probe = held_by_node_1(&mut cluster);
+    let lease = VipLease::name(VIP);
+    let columns = "custom-columns=:.spec.holderIdentity";
+    let get = ["get", "lease", "-n", NAMESPACE, &lease, "--no-headers", "-o", columns];
+    let named_and_answering = |cluster: &Cluster, probe: &ProbeHandle| {
+        let name = cluster.control_plane().kubectl(&get).unwrap();
+        let mut nodes = cluster.lab().nodes().iter();
+        let node = nodes.find(|node| node.name == name.trim()).unwrap();
+        let first = probe.wait_answer_by(node.mac, SOON).unwrap();
+        probe.wait_requests(300).unwrap();
+        let seen = probe.snapshot();
+        steady(&seen.between(first.sent, seen.to - QUIET), node.mac);
+        name
+    };
+    let before = named_and_answering(&cluster, &probe);
+    cluster.terminate(1, SOON).unwrap();
+    cluster.wait_for_holder(VIP, SOON, |n| n != 1).unwrap();
+    let after = named_and_answering(&cluster, &probe);
+    assert_ne!(before, after);
 }
 
 /// Nothing takes its program off the wire, and nobody starts it again.

@@ -80,11 +80,14 @@ fn traffic_policy_local_the_pods_node_answers_and_the_pod_sees_the_client() {
 }
 
 /// New requests every 10 ms. One that begins while kube-proxy replaces its rules may
-/// fail, and is counted; whom the client finds by ARP must not change.
+/// fail, a few in a flip and none after the last; whom the client finds by ARP must not
+/// change.
 #[test]
 fn a_traffic_policy_that_flips_while_requests_run_moves_nothing() {
     const PACE: Duration = Duration::from_millis(10);
     const FLIPS: usize = 10;
+    const FAILED_A_FLIP: usize = 5;
+    const CALM: usize = 100;
     let mut cluster = quick(3);
     let _backends = [1, 3].map(|n| cluster.backend(n).unwrap());
     cluster.set_endpoints("web", &[1, 3]).unwrap();
@@ -95,16 +98,18 @@ fn a_traffic_policy_that_flips_while_requests_run_moves_nothing() {
     let (end, ended) = mpsc::channel::<()>();
     let flip = |policy: &str, seen: fn(&HttpAnswer) -> bool| {
         set_traffic_policy(&cluster, policy);
-        let deadline = Instant::now() + SOON;
+        let (deadline, mut failed) = (Instant::now() + SOON, Vec::new());
         loop {
             let answer: Result<HttpAnswer> = answered.recv_timeout(SOON).unwrap();
-            match &answer {
-                Ok(answer) if seen(answer) => return,
-                Ok(_) => {}
-                Err(error) => println!("failed: {error:#}"),
-            }
             assert!(Instant::now() < deadline, "{policy}: still {answer:?}");
+            match answer {
+                Ok(answer) if seen(&answer) => break,
+                Ok(_) => {}
+                Err(error) => failed.push(error),
+            }
         }
+        println!("{policy}: {} failed", failed.len());
+        assert!(failed.len() <= FAILED_A_FLIP, "{policy}: {failed:#?}");
     };
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -120,9 +125,21 @@ fn a_traffic_policy_that_flips_while_requests_run_moves_nothing() {
             flip("Local", |answer| answer.client == CLIENT_IP);
             flip("Cluster", |answer| answer.client != CLIENT_IP);
         }
+        // Rules that are being replaced still are so soon, and not any more then.
+        let (mut calm, mut failed) = (0, 0);
+        while calm < CALM {
+            match answered.recv_timeout(SOON).unwrap() {
+                Ok(answer) => {
+                    assert_eq!(answer.status, 200);
+                    calm += 1;
+                }
+                Err(error) => {
+                    (calm, failed) = (0, failed + 1);
+                    assert!(failed <= FAILED_A_FLIP, "it goes on failing: {error:#}");
+                }
+            }
+        }
     });
-    let rest: Vec<_> = answered.try_iter().flatten().collect();
-    assert!(rest.iter().all(|answer| answer.status == 200), "{rest:?}");
     assert_eq!(cluster.vip_lease(VIP), held, "its holder has a pod");
     steady(&probe.stop().unwrap(), cluster.lab().node(1).mac);
 }
