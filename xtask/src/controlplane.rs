@@ -60,7 +60,8 @@ impl ControlPlane {
         fs::create_dir_all(&directory)
             .with_context(|| format!("making {}", directory.display()))?;
         println!("building the control plane of Kubernetes {version} (once, some minutes)");
-        let unfinished = binary.with_extension("unfinished");
+        // Nobody takes half a binary for a whole one, or another's half for its own.
+        let unfinished = binary.with_extension(std::process::id().to_string());
         let mut go = Command::new("go");
         // No version from git, which tells root nothing of another user's checkout.
         go.args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"]);

@@ -9,7 +9,7 @@ use announcer_tests::{
 };
 
 use crate::{
-    Mode, OTHER, QUICK, VIP, held_by_node_1,
+    Mode, OTHER, QUICK, QUIET, VIP, held_by_node_1,
     history::{history_lost, meanwhile},
     leases, quick,
     wire::{interrupted, steady},
