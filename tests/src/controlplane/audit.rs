@@ -76,7 +76,7 @@ struct Kept {
 #[derive(Debug)]
 enum Said {
     /// A request.
-    Request(Audited),
+    Request(Box<Audited>),
     /// The log has been read up to this mark.
     Mark(u64),
     /// What is told at another stage, too.
@@ -130,9 +130,9 @@ impl Recorder {
         match said(line, (SystemTime::now(), Instant::now())) {
             Ok(Said::Request(entry)) => {
                 if entry.code == Some(FORBIDDEN) {
-                    self.kept.update(|kept| kept.denied.push(entry.clone()));
+                    self.kept.update(|kept| kept.denied.push((*entry).clone()));
                 }
-                self.audit.record(entry);
+                self.audit.record(*entry);
             }
             Ok(Said::Mark(mark)) => self.kept.update(|kept| kept.read = mark),
             Ok(Said::Nothing) => {}
@@ -183,7 +183,7 @@ fn said(line: &str, now: (SystemTime, Instant)) -> Result<Said> {
     if let Some(mark) = mark.and_then(|mark| mark.parse().ok()) {
         return Ok(Said::Mark(mark));
     }
-    Ok(event.entry(now)?.map_or(Said::Nothing, Said::Request))
+    Ok(event.entry(now)?.map_or(Said::Nothing, |entry| Said::Request(Box::new(entry))))
 }
 
 impl Event {
