@@ -19,8 +19,7 @@
 //! | status follows the announcer | `nodes::the_lease_names_the_node_whose_mac_answers` |
 //! | pools as range and CIDR | `pools::each_address_of_a_range_and_of_a_cidr_is_answered_by_one_node` |
 //! | another loadBalancerClass | `policies::classes_say_whose_a_service_is`, `services::services_of_others_are_left_alone` |
-//!
-//! Not yet: metrics, which the announcer has none of yet.
+//! | metrics | not yet: the announcer has none before issue 7 |
 
 mod nodes;
 mod pools;
