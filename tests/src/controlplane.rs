@@ -6,7 +6,6 @@
 //! the same of the real server and of the embedded one.
 
 mod admin;
-mod apiserver;
 mod audit;
 mod define;
 mod etcd;
@@ -22,6 +21,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     ops::Range,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,6 +38,8 @@ use crate::{
     scratch,
 };
 
+/// Where the API server listens, on every address of the control host.
+const PORT: u16 = 6443;
 /// A start takes some seconds, on a machine that does nothing else.
 const START: Duration = Duration::from_secs(120);
 /// Between two looks at one that starts.
@@ -72,7 +74,7 @@ impl ControlPlane {
         let pki = Pki::new(directory.path())?;
         let etcd = etcd::start(directory.path(), &ns)?;
         let audit = Audit::default();
-        let admin = Admin::new(&ns, &pki, SocketAddrV4::new(Ipv4Addr::LOCALHOST, apiserver::PORT))?;
+        let admin = Admin::new(&ns, &pki, SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT))?;
         let mut plane =
             Self { apiserver: None, etcd, admin, audit, starts: Vec::new(), pki, directory, ns };
         plane.start_apiserver()?;
@@ -106,11 +108,11 @@ impl ControlPlane {
 
     /// Where nodes find the API server.
     pub fn url(&self) -> String {
-        format!("https://{}", SocketAddrV4::new(CONTROL_IP, apiserver::PORT))
+        format!("https://{}", SocketAddrV4::new(CONTROL_IP, PORT))
     }
 
     fn local_url(&self) -> String {
-        format!("https://{}", SocketAddrV4::new(Ipv4Addr::LOCALHOST, apiserver::PORT))
+        format!("https://{}", SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT))
     }
 
     /// The administrator's kubeconfig file, for use inside [`Self::ns`].
@@ -231,7 +233,7 @@ impl ControlPlane {
         }
         let audit = audit::Recorder::new(self.audit.clone());
         let tap = Arc::new(move |line: &str| audit.record(line));
-        let command = apiserver::command(&self.pki, self.directory.path())?;
+        let command = self.apiserver_command()?;
         self.apiserver = Some(Daemon::start_tapped(command, "kube-apiserver", &self.ns, tap)?);
         Ok(())
     }
@@ -249,6 +251,38 @@ impl ControlPlane {
             line.at > before && line.text.contains("Loaded serving cert")
         })?;
         Ok(())
+    }
+
+    fn apiserver_command(&self) -> Result<Command> {
+        let pki = &self.pki;
+        let mut command = Program::KubeApiserver.command()?;
+        command.args([
+            "--etcd-servers=http://127.0.0.1:2379",
+            "--bind-address=0.0.0.0",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            // The Service `kubernetes` needs endpoints that no lab has.
+            "--endpoint-reconciler-type=none",
+            "--audit-log-path=-",
+            "--audit-log-mode=blocking",
+            // Tells when it has taken up another certificate.
+            "--vmodule=tlsconfig=2",
+        ]);
+        let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
+        command.args([
+            format!("--secure-port={PORT}"),
+            format!("--advertise-address={CONTROL_IP}"),
+            flag("tls-cert-file", pki.serving_certificate()),
+            flag("tls-private-key-file", pki.serving_key()),
+            flag("service-account-key-file", pki.token_public_key()),
+            flag("service-account-signing-key-file", pki.token_key()),
+            flag("token-auth-file", pki.static_tokens()),
+            flag("audit-policy-file", &audit::policy(self.directory.path())?),
+            flag("cert-dir", self.directory.path()),
+        ]);
+        Ok(command)
     }
 
     /// Defines a custom resource of any shape, until this control plane is cleared; does

@@ -17,7 +17,6 @@ mod economy;
 mod eligibility;
 mod handover;
 mod hang;
-mod history;
 mod links;
 mod outage;
 mod partitions;

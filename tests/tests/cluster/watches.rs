@@ -2,16 +2,14 @@
 
 use announcer_apiserver::{Fault, Match, Refusal, Verb};
 use announcer_tests::{
-    cluster::{Cluster, SOON},
+    cluster::SOON,
     lab::{CLIENT_NIC, Link},
-    probe::{Probe, ProbeHandle},
+    probe::Probe,
     topology::Cut,
 };
 
 use crate::{
-    Mode, OTHER, QUICK, VIP, held_by_node_1,
-    history::{history_lost, meanwhile},
-    leases, quick,
+    Mode, OTHER, QUICK, QUIET, THIRD, VIP, held_by_node_1, leases, quick,
     wire::{interrupted, steady},
 };
 
@@ -105,18 +103,33 @@ fn after_410_everything_is_listed_anew_and_nothing_moves() {
 
 #[test]
 fn a_server_that_comes_back_without_history_is_listed_anew() {
-    let mut starting = None;
-    let restart = |cluster: &mut Cluster, probe: &ProbeHandle| {
-        // As kube-apiserver, until it has read its RBAC rules.
-        let refused = Fault::Refuse(Refusal::Forbidden);
-        let faults = cluster.server().faults();
-        starting = Some(faults.inject_times(20, Match::any(), refused));
-        cluster.server().restart(|_| {
-            meanwhile(cluster);
-            // Long enough for every daemon to notice that the server is away.
-            probe.wait_requests(1000).unwrap();
-        });
-    };
-    history_lost(restart, |_| ());
-    assert_eq!(starting.unwrap().hits(), 20);
+    let mut cluster = quick(3);
+    let probe = held_by_node_1(&mut cluster);
+    let ask = |vip| Probe::new(vip).start(cluster.lab().client(), CLIENT_NIC).unwrap();
+    let (deleted, created) = (ask(OTHER), ask(THIRD));
+    cluster.create_service("deleted", OTHER).unwrap();
+    deleted.wait_first_answer(SOON).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    let before = leases(&cluster);
+
+    // As kube-apiserver, until it has read its RBAC rules.
+    let starting = Fault::Refuse(Refusal::Forbidden);
+    let starting = cluster.server().faults().inject_times(20, Match::any(), starting);
+    cluster.server().restart(|_| {
+        cluster.delete_service("deleted").unwrap();
+        cluster.create_service("created", THIRD).unwrap();
+        // Long enough for every daemon to notice that the server is away.
+        probe.wait_requests(1000).unwrap();
+    });
+    created.wait_first_answer(SOON).unwrap();
+    assert_eq!(starting.hits(), 20);
+    deleted.wait_until_dark(QUIET, SOON).unwrap();
+    cluster.wait_released(OTHER, SOON).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    assert_eq!(leases(&cluster), before, "nothing moved, nothing was rewritten");
+    steady(&probe.stop().unwrap(), cluster.lab().node(1).mac);
+    for probe in [deleted, created] {
+        let recording = probe.stop().unwrap();
+        assert_eq!((recording.contested(), recording.duplicated()), (0, 0), "{}", recording.vip);
+    }
 }

@@ -13,7 +13,6 @@ mod answering;
 mod by_hand;
 #[path = "../cluster/churn.rs"]
 mod churn;
-mod compacted;
 #[path = "../cluster/crash.rs"]
 mod crash;
 #[path = "../cluster/eligibility.rs"]
@@ -22,7 +21,6 @@ mod eligibility;
 mod handover;
 #[path = "../cluster/hang.rs"]
 mod hang;
-#[path = "../cluster/history.rs"]
 mod history;
 mod identity;
 mod kube_vip;
