@@ -5,7 +5,7 @@
 
 /// Version of everything in this module. A daemon adopts pinned maps of its own
 /// version only.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Name of the XDP program that answers.
 pub const PROGRAM: &str = "announcer_xdp";
@@ -30,12 +30,24 @@ pub const CONFIG: &str = "CONFIG";
 pub const SESSION: &str = "SESSION";
 /// `RingBuf` of [`ClaimRecord`].
 pub const CLAIMS: &str = "CLAIMS";
-/// `PerCpuArray<ClaimBudget>[1]`.
+/// `PerCpuArray<Budget>[1]`: claims reported.
 pub const CLAIM_BUDGET: &str = "CLAIM_BUDGET";
+/// `PerCpuArray<Budget>[1]`: echo requests answered.
+pub const PING_BUDGET: &str = "PING_BUDGET";
 
 /// Every map that is pinned.
-pub const PINNED_MAPS: [&str; 9] =
-    [VIPS, VIP_FILTER, VIP_ANSWERED, VIP_CLAIMED, COUNTERS, CONFIG, SESSION, CLAIMS, CLAIM_BUDGET];
+pub const PINNED_MAPS: [&str; 10] = [
+    VIPS,
+    VIP_FILTER,
+    VIP_ANSWERED,
+    VIP_CLAIMED,
+    COUNTERS,
+    CONFIG,
+    SESSION,
+    CLAIMS,
+    CLAIM_BUDGET,
+    PING_BUDGET,
+];
 
 /// Entries of [`VIPS`], [`VIP_ANSWERED`] and [`VIP_CLAIMED`] unless the loader
 /// says otherwise.
@@ -48,16 +60,26 @@ pub const CLAIMS_BYTES: u32 = 64 * 1024;
 /// hands twice within this time, and a stranger that claims it all the time must not
 /// hide the announcement of a new holder; nor must that holder's own answer to somebody.
 pub const CLAIM_INTERVAL_NS: u64 = 100_000_000;
-/// Claims that one CPU reports at most in one [`CLAIM_WINDOW_NS`], over all VIPs.
+/// Claims that one CPU reports at most in one [`BUDGET_WINDOW_NS`], over all VIPs.
 pub const CLAIM_BURST: u64 = 1024;
-/// Length of the window that [`CLAIM_BURST`] is counted in.
-pub const CLAIM_WINDOW_NS: u64 = 1_000_000_000;
+/// Echo requests that one CPU answers at most in one [`BUDGET_WINDOW_NS`]; more are
+/// dropped, as the kernel's `icmp_msgs_per_sec` would.
+pub const PING_BURST: u64 = 10_000;
+/// Length of the window that a [`Budget`] is counted in.
+pub const BUDGET_WINDOW_NS: u64 = 1_000_000_000;
 
 /// [`VipEntry::flags`]: held here; answered before [`VipEntry::valid_until_ns`],
 /// dropped from then on.
 pub const HELD: u32 = 1;
 /// [`VipEntry::flags`]: held elsewhere or by nobody; dropped at any time.
 pub const SILENT: u32 = 2;
+
+/// [`InterfaceConfig::flags`]: ICMP echo requests to held VIPs are answered.
+pub const ANSWER_PING: u32 = 2;
+
+/// [`InterfaceConfig::flags`]: others than this host get frames through the interface
+/// (it is a port of a bridge, or under a macvlan). What is not answered goes on to them.
+pub const SHARED: u32 = 1;
 
 /// What is to be done with requests for one VIP.
 #[repr(C)]
@@ -77,7 +99,7 @@ pub struct VipEntry {
 pub struct InterfaceConfig {
     /// [`ABI_VERSION`] of the writer; the first field in every version.
     pub abi_version: u32,
-    /// None defined yet.
+    /// [`SHARED`] and [`ANSWER_PING`].
     pub flags: u32,
     /// The interface's MAC.
     pub mac: [u8; 6],
@@ -116,25 +138,26 @@ pub struct ClaimRecord {
     pub target: [u8; 4],
 }
 
-/// How many claims a CPU has reported in the current window.
+/// What a CPU has done in the current window of what it may do only so often.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClaimBudget {
+pub struct Budget {
     /// When the window began.
     pub window_start_ns: u64,
-    /// Claims reported since.
-    pub reported: u64,
+    /// How often since.
+    pub spent: u64,
 }
 
-impl ClaimBudget {
-    /// Whether one more claim may be reported at `now`; if so it is counted.
+impl Budget {
+    /// Whether it may be done once more at `now`, with so much to a window; if so it is
+    /// counted.
     #[inline(always)]
-    pub fn take(&mut self, now: u64) -> bool {
-        if now.wrapping_sub(self.window_start_ns) >= CLAIM_WINDOW_NS {
-            *self = Self { window_start_ns: now, reported: 0 };
+    pub fn take(&mut self, burst: u64, now: u64) -> bool {
+        if now.wrapping_sub(self.window_start_ns) >= BUDGET_WINDOW_NS {
+            *self = Self { window_start_ns: now, spent: 0 };
         }
-        let granted = self.reported < CLAIM_BURST;
-        self.reported += u64::from(granted);
+        let granted = self.spent < burst;
+        self.spent += u64::from(granted);
         granted
     }
 }
@@ -148,7 +171,7 @@ impl ClaimBudget {
 #[inline(always)]
 pub fn claim_allowed(
     last: &mut u64,
-    budget: &mut ClaimBudget,
+    budget: &mut Budget,
     (mac, announces): ([u8; 6], bool),
     now: u64,
 ) -> bool {
@@ -159,7 +182,7 @@ pub fn claim_allowed(
     let this = u64::from(who) << 48 | (now >> 10 & TIME);
     let same = (this ^ *last) & !TIME == 0;
     let again = same && this.wrapping_sub(*last) & TIME < CLAIM_INTERVAL_NS >> 10;
-    let allowed = !again && budget.take(now);
+    let allowed = !again && budget.take(CLAIM_BURST, now);
     if allowed {
         *last = this;
     }
@@ -185,7 +208,8 @@ pub const fn filter_bit(address: [u8; 4]) -> (u32, u64) {
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// Index into [`COUNTERS`]. Each ARP frame counts as exactly one of the
-        /// first group; frames that are not ARP count nowhere.
+        /// first group; other frames count nowhere, but for echo requests that are
+        /// answered or dropped.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Counter { $($(#[$doc])* $variant,)* }
@@ -217,6 +241,9 @@ counters! {
     PassedOtherTarget = "passed_other_target",
     /// Requests for a VIP to a MAC that is neither broadcast nor ours, passed.
     PassedOtherDestination = "passed_other_destination",
+    /// Requests for a VIP that is silent or whose time is over, passed to the others
+    /// that get frames through the interface ([`SHARED`]).
+    PassedShared = "passed_shared",
     /// Neither request nor reply, passed.
     PassedOtherOperation = "passed_other_operation",
     /// Shorter than an Ethernet/IPv4 ARP, passed.
@@ -233,6 +260,10 @@ counters! {
     MalformedSource = "malformed_source",
     /// ARP sender hardware address is zero or a group address, passed.
     MalformedSender = "malformed_sender",
+    /// ICMP echo requests answered.
+    PingAnswered = "ping_answered",
+    /// ICMP echo requests dropped because of the rate limit.
+    PingLimited = "ping_limited",
     /// Foreign claims put into the ring buffer (beside the frame's own counter).
     ClaimReported = "claim_reported",
     /// Foreign claims not reported because of the rate limits.
@@ -255,14 +286,14 @@ const _: () = {
     assert!(size_of::<ClaimRecord>() == 24 && offset_of!(ClaimRecord, vip) == 8);
     assert!(offset_of!(ClaimRecord, mac) == 12 && offset_of!(ClaimRecord, operation) == 18);
     assert!(offset_of!(ClaimRecord, target) == 20);
-    assert!(size_of::<ClaimBudget>() == 16);
+    assert!(size_of::<Budget>() == 16);
     assert!(COUNTER_COUNT as usize == Counter::ALL.len());
     assert!(FILTER_WORDS * u64::BITS == 1 << 16);
 };
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{ClaimBudget, InterfaceConfig, SessionRecord, VipEntry};
+    use super::{Budget, InterfaceConfig, SessionRecord, VipEntry};
 
     // SAFETY: repr(C), no padding (asserted above), every bit pattern is a value.
     unsafe impl aya::Pod for VipEntry {}
@@ -271,5 +302,5 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for SessionRecord {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for ClaimBudget {}
+    unsafe impl aya::Pod for Budget {}
 }

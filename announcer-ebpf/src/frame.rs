@@ -14,6 +14,9 @@ pub unsafe trait Overlay {}
 pub trait Frame {
     /// The frame's first `size_of::<T>()` octets, if there are as many.
     fn overlay<T: Overlay>(&mut self) -> Option<&mut T>;
+
+    /// Octets of the frame; those that an overlay cannot reach count, too.
+    fn length(&self) -> usize;
 }
 
 impl Frame for [u8] {
@@ -26,6 +29,10 @@ impl Frame for [u8] {
         // has alignment 1 and no invalid values.
         Some(unsafe { &mut *self.as_mut_ptr().cast::<T>() })
     }
+
+    fn length(&self) -> usize {
+        self.len()
+    }
 }
 
 /// ARP operation: request (RFC 826).
@@ -34,6 +41,10 @@ pub(crate) const REQUEST: [u8; 2] = [0, 1];
 pub(crate) const REPLY: [u8; 2] = [0, 2];
 /// EtherType of ARP.
 pub(crate) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+/// EtherType of IPv4.
+pub(crate) const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+/// IPv4 protocol: ICMP.
+pub(crate) const PROTOCOL_ICMP: u8 = 1;
 /// EtherType of an IEEE 802.1Q tag.
 pub(crate) const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
 /// EtherType of an IEEE 802.1ad service tag.
@@ -82,7 +93,56 @@ pub(crate) struct Arp {
     pub(crate) target: [u8; 4],
 }
 
-/// Both.
+/// An IPv4 header without options (RFC 791).
+#[repr(C)]
+pub(crate) struct Ipv4 {
+    /// Version, and header length in 32-bit words.
+    pub(crate) version: u8,
+    pub(crate) service: u8,
+    pub(crate) total_length: [u8; 2],
+    pub(crate) identification: [u8; 2],
+    /// Flags and fragment offset.
+    pub(crate) fragment: [u8; 2],
+    pub(crate) ttl: u8,
+    pub(crate) protocol: u8,
+    pub(crate) checksum: [u8; 2],
+    pub(crate) source: [u8; 4],
+    pub(crate) destination: [u8; 4],
+}
+
+/// The header of an ICMP echo (RFC 792).
+#[repr(C)]
+pub(crate) struct Icmp {
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    pub(crate) checksum: [u8; 2],
+    /// Identifier and sequence number.
+    pub(crate) rest: [u8; 4],
+}
+
+impl Icmp {
+    /// Type of a reply.
+    pub(crate) const ECHO_REPLY: u8 = 0;
+    /// Type of a request.
+    pub(crate) const ECHO_REQUEST: u8 = 8;
+}
+
+/// An untagged IPv4 packet, as far as its header goes.
+#[repr(C)]
+pub(crate) struct Ipv4Frame {
+    pub(crate) ethernet: Ethernet<0>,
+    pub(crate) ip: Ipv4,
+}
+
+/// An untagged ICMP echo.
+#[repr(C)]
+pub(crate) struct EchoFrame {
+    pub(crate) ethernet: Ethernet<0>,
+    pub(crate) ip: Ipv4,
+    pub(crate) icmp: Icmp,
+}
+
+/// An Ethernet header and an ARP.
 #[repr(C)]
 pub(crate) struct ArpFrame<const TAGS: usize> {
     pub(crate) ethernet: Ethernet<TAGS>,
@@ -93,8 +153,13 @@ pub(crate) struct ArpFrame<const TAGS: usize> {
 unsafe impl<const TAGS: usize> Overlay for Ethernet<TAGS> {}
 // SAFETY: as above.
 unsafe impl<const TAGS: usize> Overlay for ArpFrame<TAGS> {}
+// SAFETY: as above; an octet alone is one, too.
+unsafe impl Overlay for Ipv4Frame {}
+// SAFETY: as above.
+unsafe impl Overlay for EchoFrame {}
 
 const _: () = {
     assert!(size_of::<Ethernet<0>>() == 14 && size_of::<Ethernet<2>>() == 22);
+    assert!(size_of::<Ipv4Frame>() == 34 && size_of::<EchoFrame>() == 42);
     assert!(size_of::<Arp>() == 28 && size_of::<ArpFrame<0>>() == 42);
 };

@@ -11,6 +11,7 @@
 
 pub mod abi;
 mod frame;
+mod ping;
 mod verdict;
 
 pub use frame::{Frame, Overlay};

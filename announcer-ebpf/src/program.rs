@@ -2,7 +2,7 @@
 
 use announcer_ebpf::{
     Env, Frame, Overlay,
-    abi::{self, ClaimBudget, ClaimRecord, Counter, InterfaceConfig, SessionRecord, VipEntry},
+    abi::{self, Budget, ClaimRecord, Counter, InterfaceConfig, SessionRecord, VipEntry},
     verdict,
 };
 use aya_ebpf::{
@@ -31,7 +31,9 @@ static SESSION: Array<SessionRecord> = Array::with_max_entries(1, 0);
 #[map]
 static CLAIMS: RingBuf = RingBuf::with_byte_size(abi::CLAIMS_BYTES, 0);
 #[map]
-static CLAIM_BUDGET: PerCpuArray<ClaimBudget> = PerCpuArray::with_max_entries(1, 0);
+static CLAIM_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static PING_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 /// bpf(2) offers its helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
@@ -63,6 +65,11 @@ impl Frame for XdpFrame<'_> {
         // program is the only one to use them while it runs; `T: Overlay` has
         // alignment 1 and no invalid values.
         Some(unsafe { &mut *(data as *mut T) })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.0.data_end() - self.0.data()
     }
 }
 
@@ -115,6 +122,13 @@ impl Env for Kernel<'_> {
         // for `last` may both report, which its budget bounds; `budget` is this CPU's.
         let (last, budget) = unsafe { (&mut *last, &mut *budget) };
         abi::claim_allowed(last, budget, by, now)
+    }
+
+    #[inline(always)]
+    fn ping_allowed(&self, now: u64) -> bool {
+        let Some(budget) = PING_BUDGET.get_ptr_mut(0) else { return false };
+        // SAFETY: this CPU's value, valid while the program runs.
+        unsafe { &mut *budget }.take(abi::PING_BURST, now)
     }
 
     #[inline(always)]

@@ -3,9 +3,10 @@
 use crate::{
     abi::{self, ClaimRecord, Counter, InterfaceConfig, VipEntry},
     frame::{
-        Arp, ArpFrame, BROADCAST, ETHERTYPE_ARP, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet,
-        Frame, IPV4_REPLY, IPV4_REQUEST, REPLY, REQUEST,
+        Arp, ArpFrame, BROADCAST, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN,
+        ETHERTYPE_VLAN, Ethernet, Frame, IPV4_REPLY, IPV4_REQUEST, REPLY, REQUEST,
     },
+    ping,
 };
 
 /// What becomes of the frame; the values are those of XDP (`enum xdp_action`).
@@ -37,18 +38,21 @@ pub trait Env {
     /// Whether the rate limits let a claim to the VIP with this slot through, by this
     /// MAC, which announces it or not.
     fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool;
+    /// Whether the rate limit lets another echo request be answered.
+    fn ping_allowed(&self, now: u64) -> bool;
     /// Reports a claim; false when there was no room.
     fn report(&self, claim: ClaimRecord) -> bool;
 }
 
 /// Decides about one frame, and turns it into the reply if it is to be answered.
 ///
-/// Only [`Verdict::Transmit`] changes the frame. A frame that is not ARP costs
-/// one 16-bit comparison with each of three EtherTypes.
+/// Only [`Verdict::Transmit`] changes the frame. A frame that is neither ARP nor IPv4
+/// costs one 16-bit comparison with each of four EtherTypes.
 #[inline(always)]
 pub fn verdict<F: Frame + ?Sized, E: Env>(frame: &mut F, env: &E) -> Verdict {
     match frame.overlay::<Ethernet<0>>() {
         Some(ethernet) if ethernet.ethertype == ETHERTYPE_ARP => arp::<0, _, _>(frame, env),
+        Some(ethernet) if ethernet.ethertype == ETHERTYPE_IPV4 => ping::verdict(frame, env),
         Some(ethernet)
             if ethernet.ethertype == ETHERTYPE_VLAN
                 || ethernet.ethertype == ETHERTYPE_SERVICE_VLAN =>
@@ -153,12 +157,15 @@ fn decide<const TAGS: usize, E: Env>(
     if ethernet.destination != BROADCAST && ethernet.destination != config.mac {
         return Err(Counter::PassedOtherDestination);
     }
+    // Silence is this host's; it must not eat what is somebody else's to answer.
+    let unanswered =
+        |why| if config.flags & abi::SHARED == 0 { why } else { Counter::PassedShared };
     if entry.flags & abi::HELD == 0 {
-        return Err(Counter::Silenced);
+        return Err(unanswered(Counter::Silenced));
     }
     // Last: the clock costs more than everything else here together.
     if env.boot_time() >= entry.valid_until_ns {
-        return Err(Counter::Expired);
+        return Err(unanswered(Counter::Expired));
     }
     Ok(Answer { mac: config.mac, slot: entry.slot })
 }
@@ -207,9 +214,9 @@ fn why_unknown(format: &[u8; 8]) -> Counter {
 
 /// A MAC that one station can have: not a group address, not zero.
 #[inline(always)]
-fn is_station(mac: [u8; 6]) -> bool {
+pub(crate) fn is_station(mac: [u8; 6]) -> bool {
     mac[0] & 1 == 0 && mac != [0; 6]
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

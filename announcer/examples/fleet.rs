@@ -83,7 +83,7 @@ async fn main() -> Result<()> {
     for name in names {
         let client = client(&args.server, &name, timing)?;
         let (channels, held) = channels(&intent);
-        let macs = vec![mac(nodes.len())];
+        let (_, macs) = watch::channel(BTreeSet::from([mac(nodes.len())]));
         let store = Store::new(client, &args.namespace, timing, name.clone(), macs, Arc::default());
         let settings = settings(name, timing);
         let later = args.apart * u32::try_from(nodes.len())?;

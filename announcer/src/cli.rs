@@ -2,11 +2,14 @@
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::InterfacePattern, datapath::Hook, intent::selector::LabelSelector,
-    ownership::heartbeat::OnApiLoss, types::NodeName,
+    config::InterfacePattern,
+    datapath::{Hook, Silence},
+    intent::selector::LabelSelector,
+    ownership::heartbeat::OnApiLoss,
+    types::NodeName,
 };
 
 /// Layer-2 announcement of Kubernetes service addresses.
@@ -92,6 +95,20 @@ pub struct RunArgs {
     /// Room for so many VIPs on each interface, held here or elsewhere.
     #[arg(long, env = "ANNOUNCER_MAX_VIPS", default_value = "8192", value_name = "N")]
     pub max_vips: NonZeroU32,
+    /// What becomes of requests for VIPs that other nodes hold: dropped, so that this
+    /// host's kernel does not answer either; or passed, for others that get frames through
+    /// the interface (auto sees ports of bridges, and macvlans of this network namespace).
+    #[arg(long, env = "ANNOUNCER_SILENCE", default_value = "auto")]
+    pub silence: Silence,
+    /// Answer pings (ICMP echo) to VIPs that this node holds; else they are the kernel's.
+    #[arg(
+        long,
+        env = "ANNOUNCER_ANSWER_PING",
+        action = ArgAction::Set,
+        default_value_t = true,
+        value_name = "true|false"
+    )]
+    pub answer_ping: bool,
     /// Let the XDP program log rare events to target `announcer::xdp`.
     #[arg(long, env = "ANNOUNCER_BPF_LOG")]
     pub bpf_log: bool,

@@ -89,6 +89,8 @@ impl Config {
             interface,
             hook,
             max_vips,
+            silence,
+            answer_ping,
             bpf_log,
             static_vip,
             lease_duration,
@@ -102,8 +104,14 @@ impl Config {
             Source::Static(static_vip.into_iter().map(Vip::new).collect::<Result<_, _>>()?)
         };
         let hook: Hook = hook;
-        let datapath =
-            datapath::Options { hook, max_vips, bpf_log, ..datapath::Options::default() };
+        let datapath = datapath::Options {
+            hook,
+            max_vips,
+            silence,
+            answer_ping,
+            bpf_log,
+            ..datapath::Options::default()
+        };
         Ok(Self { interfaces: interface, datapath, timing, source })
     }
 }

@@ -4,6 +4,7 @@
 mod attach;
 mod cluster;
 mod token;
+mod uplinks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +19,16 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::cluster::Ownership;
+use self::{
+    cluster::Ownership,
+    uplinks::{Told, Uplinks},
+};
 use crate::{
     announce::Pacing,
+    config::InterfacePattern,
     config::{Cluster, Config, Source},
     datapath::{
-        Datapath, DatapathError, Interface,
+        Datapath, DatapathError,
         namespace::{InstanceLock, InstanceLockError},
     },
     ownership::timing::Timing,
@@ -90,16 +95,27 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         datapath.detach_others(&[])?;
         return Ok(());
     };
-    let macs = interfaces.iter().map(Interface::mac).collect();
-    let names = interfaces.iter().map(|i| (i.index(), i.name().to_owned())).collect();
+    let attached: BTreeMap<_, _> =
+        interfaces.iter().map(|(i, uplink)| (i.index(), uplink.clone())).collect();
+    // The interface of the default route goes on by its name: the route may go with it.
+    let patterns = match config.interfaces.is_empty() {
+        true => attached.values().map(|u| InterfacePattern::Name(u.name.clone())).collect(),
+        false => config.interfaces,
+    };
+    let (responder_in, changes) = mpsc::channel(1);
+    let (links_in, links) = watch::channel(None);
+    let (macs_in, macs) = watch::channel(BTreeSet::new());
+    let told = Told { responder: responder_in, links: links_in, macs: macs_in };
+    let uplinks = Uplinks::new(datapath, patterns, attached, told);
     let (wire, states) = watch::channel(None);
     // A task that panics drops its sender; without this one the responder would
     // take that for an orderly end and detach.
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
-        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)?;
+        Responder::new(interfaces, changes, Pacing::default(), states, claims_in, OnStop::Detach)?;
     let mut responder = tokio::spawn(responder.run());
+    let mut uplinks = tokio::spawn(uplinks.follow());
 
     let (drain, draining) = watch::channel(false);
     let (mut owner, patience) = match source {
@@ -110,13 +126,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         }
         Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
-            let plan = Ownership {
-                cluster: *cluster,
-                timing: config.timing,
-                macs,
-                adopted,
-                interfaces: names,
-            };
+            let plan = Ownership { cluster: *cluster, timing: config.timing, macs, adopted, links };
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
     };
@@ -124,6 +134,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     tokio::select! {
         () = signals.next() => {}
         _ = &mut owner => return Err(DaemonError::Task("ownership")),
+        _ = &mut uplinks => return Err(DaemonError::Task("uplinks")),
         result = &mut responder => {
             return Err(result.ok().and_then(Result::err).map_or(DaemonError::Task("responder"), Into::into));
         }
@@ -139,6 +150,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     // The end of all senders closes the wire channel, and with that the responder
     // detaches.
     owner.abort();
+    uplinks.abort();
     drop(still_running);
     match responder.await {
         Ok(result) => Ok(result?),

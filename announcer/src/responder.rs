@@ -10,13 +10,14 @@ mod port;
 
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::port::Port;
 use crate::{
     announce::{GratuitousSender, Pacing},
     datapath::{DatapathError, EffectiveHook, Interface},
     types::{BootTime, IfIndex, MacAddr},
+    uplink::Uplink,
     wire_state::{ForeignClaim, WireState},
 };
 
@@ -33,10 +34,21 @@ pub enum OnStop {
     LeavePinned,
 }
 
+/// What happens to the interfaces while the responder runs.
+#[derive(Debug)]
+pub enum UplinkChange {
+    /// There is one more. It is written at once, and announced on.
+    Attached(Box<Interface>, Uplink),
+    /// What is known of it has changed.
+    Changed(IfIndex, Uplink),
+    /// It is not to be served any more: it is taken down, and then the sender is told.
+    Gone(IfIndex, oneshot::Sender<()>),
+}
+
 /// What the responder does, for status and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponderStatus {
-    /// One for each interface, in the order in which they were given.
+    /// One for each interface, in the order in which they came.
     pub interfaces: Vec<InterfaceStatus>,
     /// Desired states that were written. A state that is replaced before its turn
     /// is never written.
@@ -74,7 +86,9 @@ pub struct InterfaceStatus {
 #[derive(Debug)]
 pub struct Responder {
     ports: Vec<Port>,
+    pacing: Pacing,
     states: watch::Receiver<Option<Arc<WireState>>>,
+    changes: mpsc::Receiver<UplinkChange>,
     claims: mpsc::Sender<ForeignClaim>,
     states_followed: u64,
     claims_dropped: u64,
@@ -96,29 +110,41 @@ impl Responder {
     /// # Errors
     /// No packet socket (CAP_NET_RAW), or an interface is gone. The interfaces are
     /// abandoned then.
+    ///
+    /// `changes` may end; the interfaces stay as they are then.
     pub fn new(
-        interfaces: Vec<Interface>,
+        interfaces: Vec<(Interface, Uplink)>,
+        changes: mpsc::Receiver<UplinkChange>,
         pacing: Pacing,
         states: watch::Receiver<Option<Arc<WireState>>>,
         claims: mpsc::Sender<ForeignClaim>,
         on_stop: OnStop,
     ) -> Result<(Self, watch::Receiver<ResponderStatus>), DatapathError> {
-        let open = |interface: &Interface| GratuitousSender::open(interface.index());
+        let open = |(interface, _): &(Interface, _)| GratuitousSender::open(interface.index());
         let senders = match interfaces.iter().map(open).collect::<io::Result<Vec<_>>>() {
             Ok(senders) => senders,
             Err(error) => {
-                interfaces.into_iter().for_each(Interface::abandon);
+                interfaces.into_iter().for_each(|(interface, _)| interface.abandon());
                 return Err(DatapathError::system("opening a packet socket", error));
             }
         };
         let ports = interfaces
             .into_iter()
             .zip(senders)
-            .map(|(interface, sender)| Port::new(interface, sender, pacing))
+            .map(|((interface, uplink), sender)| Port::new(interface, uplink, sender, pacing))
             .collect();
         let (status, status_receiver) = watch::channel(ResponderStatus::default());
-        let responder =
-            Self { ports, states, claims, states_followed: 0, claims_dropped: 0, status, on_stop };
+        let responder = Self {
+            ports,
+            pacing,
+            states,
+            changes,
+            claims,
+            states_followed: 0,
+            claims_dropped: 0,
+            status,
+            on_stop,
+        };
         responder.publish();
         Ok((responder, status_receiver))
     }
@@ -140,6 +166,10 @@ impl Responder {
                 changed = self.states.changed() => match changed {
                     Ok(()) => retry_at = self.follow(),
                     Err(_) => break,
+                },
+                Some(change) = self.changes.recv() => {
+                    self.uplink_changed(change);
+                    retry_at = self.follow();
                 },
                 () = sleep_until(deadline) => {
                     let now = BootTime::now();
@@ -167,6 +197,37 @@ impl Responder {
         self.announce();
         self.states_followed += 1;
         (!complete).then(|| BootTime::now() + RETRY)
+    }
+
+    fn uplink_changed(&mut self, change: UplinkChange) {
+        match change {
+            UplinkChange::Attached(interface, uplink) => {
+                match GratuitousSender::open(interface.index()) {
+                    Ok(sender) => {
+                        self.ports.push(Port::new(*interface, uplink, sender, self.pacing));
+                    }
+                    // It went as fast as it came, which the next change says.
+                    Err(error) => {
+                        tracing::warn!(interface = uplink.name, %error, "no packet socket");
+                        interface.abandon();
+                    }
+                }
+            }
+            UplinkChange::Changed(index, uplink) => {
+                if let Some(port) = self.ports.iter_mut().find(|port| port.index() == index) {
+                    port.update(uplink, BootTime::now());
+                }
+            }
+            UplinkChange::Gone(index, done) => {
+                if let Some(at) = self.ports.iter().position(|port| port.index() == index)
+                    && let Err(error) = self.ports.remove(at).detach()
+                {
+                    tracing::warn!(ifindex = index.get(), %error, "could not be taken down");
+                }
+                // Nobody waits if the daemon is ending.
+                let _ = done.send(());
+            }
+        }
     }
 
     fn announce(&mut self) {

@@ -40,6 +40,7 @@ const TEST_PACKAGES: &[DebianPackage] = &[
         command: "arping",
         reason: "a second opinion on who answers ARP",
     },
+    DebianPackage { name: "iputils-ping", command: "ping", reason: "pinging VIPs" },
     DebianPackage { name: "tcpdump", command: "tcpdump", reason: "looking at a lab's wire" },
     DebianPackage {
         name: "nftables",

@@ -8,29 +8,31 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::abi::{COUNTER_COUNT, ClaimBudget, HELD, SILENT, filter_bit};
+use crate::abi::{Budget, COUNTER_COUNT, HELD, SILENT, filter_bit};
 
-const OURS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-const ASKER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
-const ASKER_IP: [u8; 4] = [192, 0, 2, 2];
-const HELD_VIP: [u8; 4] = [192, 0, 2, 10];
-const SILENT_VIP: [u8; 4] = [192, 0, 2, 11];
-const EXPIRED_VIP: [u8; 4] = [192, 0, 2, 12];
-const NO_VIP: [u8; 4] = [192, 0, 2, 99];
+pub(crate) const OURS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+pub(crate) const ASKER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+pub(crate) const ASKER_IP: [u8; 4] = [192, 0, 2, 2];
+pub(crate) const HELD_VIP: [u8; 4] = [192, 0, 2, 10];
+pub(crate) const SILENT_VIP: [u8; 4] = [192, 0, 2, 11];
+pub(crate) const EXPIRED_VIP: [u8; 4] = [192, 0, 2, 12];
+pub(crate) const NO_VIP: [u8; 4] = [192, 0, 2, 99];
 /// Shares its filter bit with `HELD_VIP`.
-const LOOKALIKE: [u8; 4] = [10, 9, 2, 10];
+pub(crate) const LOOKALIKE: [u8; 4] = [10, 9, 2, 10];
 const NOW: u64 = 1_000_000_000_000;
 const HELD_SLOT: u32 = 3;
 
 /// The maps, out of host collections.
-struct Fake {
+pub(crate) struct Fake {
     vips: HashMap<[u8; 4], VipEntry>,
     filter: BTreeMap<u32, u64>,
+    pub(crate) flags: Cell<u32>,
     now: Cell<u64>,
     counters: RefCell<[u64; COUNTER_COUNT as usize]>,
     answered: RefCell<BTreeMap<u32, u64>>,
     claimed: RefCell<HashMap<u32, u64>>,
-    budget: RefCell<ClaimBudget>,
+    budget: RefCell<Budget>,
+    pings: RefCell<Budget>,
     claims: RefCell<Vec<ClaimRecord>>,
     ring_is_full: Cell<bool>,
     clock_reads: Cell<u32>,
@@ -38,7 +40,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let held = VipEntry { valid_until_ns: NOW + 1, slot: HELD_SLOT, flags: HELD };
         let vips = HashMap::from([
             (HELD_VIP, held),
@@ -53,11 +55,13 @@ impl Fake {
         Self {
             vips,
             filter,
+            flags: Cell::new(abi::ANSWER_PING),
             now: Cell::new(NOW),
             counters: RefCell::new([0; COUNTER_COUNT as usize]),
             answered: RefCell::default(),
             claimed: RefCell::default(),
             budget: RefCell::default(),
+            pings: RefCell::default(),
             claims: RefCell::default(),
             ring_is_full: Cell::new(false),
             clock_reads: Cell::new(0),
@@ -65,7 +69,7 @@ impl Fake {
         }
     }
 
-    fn counted(&self) -> Vec<(Counter, u64)> {
+    pub(crate) fn counted(&self) -> Vec<(Counter, u64)> {
         let counters = self.counters.borrow();
         let all = Counter::ALL.iter().map(|&counter| (counter, counters[counter as usize]));
         all.filter(|(_, count)| *count != 0).collect()
@@ -84,7 +88,8 @@ impl Env for Fake {
     }
 
     fn config(&self) -> Option<InterfaceConfig> {
-        Some(InterfaceConfig { mac: OURS, ..InterfaceConfig::default() })
+        let flags = self.flags.get();
+        Some(InterfaceConfig { mac: OURS, flags, ..InterfaceConfig::default() })
     }
 
     fn boot_time(&self) -> u64 {
@@ -107,6 +112,10 @@ impl Env for Fake {
             by,
             now,
         )
+    }
+
+    fn ping_allowed(&self, now: u64) -> bool {
+        self.pings.borrow_mut().take(abi::PING_BURST, now)
     }
 
     fn report(&self, claim: ClaimRecord) -> bool {
@@ -435,11 +444,11 @@ fn a_station_that_answers_for_a_vip_may_announce_it_at_once() {
 
 #[test]
 fn claims_are_limited_over_all_vips() {
-    let mut budget = ClaimBudget::default();
-    let granted = (0..2 * abi::CLAIM_BURST).filter(|_| budget.take(NOW)).count();
+    let mut budget = Budget::default();
+    let granted = (0..2 * abi::CLAIM_BURST).filter(|_| budget.take(abi::CLAIM_BURST, NOW)).count();
     assert_eq!(granted as u64, abi::CLAIM_BURST);
-    assert!(!budget.take(NOW + abi::CLAIM_WINDOW_NS - 1));
-    assert!(budget.take(NOW + abi::CLAIM_WINDOW_NS));
+    assert!(!budget.take(abi::CLAIM_BURST, NOW + abi::BUDGET_WINDOW_NS - 1));
+    assert!(budget.take(abi::CLAIM_BURST, NOW + abi::BUDGET_WINDOW_NS));
 }
 
 #[test]

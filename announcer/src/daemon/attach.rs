@@ -1,22 +1,26 @@
 //! Finds the interfaces that are meant, and attaches to them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tracing::{info, warn};
 
 use super::DaemonError;
 use crate::{
     config::InterfacePattern,
-    datapath::{Datapath, DatapathError, Interface, netlink::Snapshot},
+    datapath::{Datapath, DatapathError, Interface},
     types::IfIndex,
+    uplink::{self, Uplink},
     wire_state::Adopted,
 };
+
+/// What a daemon starts with: its interfaces, and what a former one left on them.
+type Start = (Vec<(Interface, Uplink)>, Option<Adopted>);
 
 /// Attaches to every interface that is meant, waiting for those to come.
 pub(super) async fn attach(
     datapath: &Datapath,
     patterns: &[InterfacePattern],
-) -> Result<(Vec<Interface>, Option<Adopted>), DaemonError> {
+) -> Result<Start, DaemonError> {
     loop {
         match attach_once(datapath, patterns).await {
             Err(DaemonError::Datapath(error)) if error.is_transient() => {
@@ -31,12 +35,12 @@ pub(super) async fn attach(
 async fn attach_once(
     datapath: &Datapath,
     patterns: &[InterfacePattern],
-) -> Result<(Vec<Interface>, Option<Adopted>), DaemonError> {
+) -> Result<Start, DaemonError> {
     let mut told = false;
-    let indices = datapath
+    let uplinks = datapath
         .netlink()
-        .wait_until(|snapshot| match resolve(snapshot, patterns) {
-            Ok(indices) => Some(indices),
+        .wait_until(|snapshot| match uplink::resolve(snapshot, patterns) {
+            Ok(uplinks) => Some(uplinks),
             Err(missing) => {
                 if !std::mem::replace(&mut told, true) {
                     info!("waiting for {missing}");
@@ -47,10 +51,10 @@ async fn attach_once(
         .await
         .map_err(DatapathError::from)?;
     let mut interfaces = Vec::new();
-    match attach_all(datapath, &indices, &mut interfaces).await {
+    match attach_all(datapath, uplinks, &mut interfaces).await {
         Ok(adopted) => Ok((interfaces, adopted)),
         Err(error) => {
-            interfaces.into_iter().for_each(Interface::abandon);
+            interfaces.into_iter().for_each(|(interface, _)| interface.abandon());
             Err(error)
         }
     }
@@ -58,20 +62,21 @@ async fn attach_once(
 
 async fn attach_all(
     datapath: &Datapath,
-    indices: &[IfIndex],
-    interfaces: &mut Vec<Interface>,
+    uplinks: BTreeMap<IfIndex, Uplink>,
+    interfaces: &mut Vec<(Interface, Uplink)>,
 ) -> Result<Option<Adopted>, DaemonError> {
     let mut adopted: Option<Adopted> = None;
-    for index in indices {
-        let (interface, left) = datapath.attach(*index).await?;
+    let indices: Vec<_> = uplinks.keys().copied().collect();
+    for (index, uplink) in uplinks {
+        let (interface, left) = datapath.attach(index).await?;
         info!(
             interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
             cost = interface.hook().known_cost(), adopted = left.is_some(), "attached"
         );
-        interfaces.push(interface);
+        interfaces.push((interface, uplink));
         merge(&mut adopted, left);
     }
-    for index in datapath.detach_others(indices)? {
+    for index in datapath.detach_others(&indices)? {
         info!(ifindex = index.get(), "removed what a former daemon left on another interface");
     }
     Ok(adopted)
@@ -91,29 +96,4 @@ fn merge(adopted: &mut Option<Adopted>, more: Option<Adopted>) {
     for (vip, until) in more.answering {
         all.answering.entry(vip).and_modify(|u| *u = until.min(*u)).or_insert(until);
     }
-}
-
-/// The interfaces that are meant, or what is missing.
-fn resolve(snapshot: &Snapshot, patterns: &[InterfacePattern]) -> Result<Vec<IfIndex>, String> {
-    if patterns.is_empty() {
-        return snapshot
-            .default_route
-            .map(|index| vec![index])
-            .ok_or_else(|| "a default route (or give --interface)".to_owned());
-    }
-    let mut indices = Vec::new();
-    for pattern in patterns {
-        let before = indices.len();
-        for facts in &snapshot.interfaces {
-            if pattern.matches(&facts.name) {
-                indices.push(facts.index);
-            }
-        }
-        if indices.len() == before {
-            return Err(format!("interface {pattern}"));
-        }
-    }
-    indices.sort_unstable();
-    indices.dedup();
-    Ok(indices)
 }

@@ -1,7 +1,7 @@
 //! What a daemon with a cluster runs: the intent, the ownership of its VIPs, and
 //! what they need to know.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Resource, client::ClientBuilder};
@@ -11,14 +11,14 @@ use tracing::warn;
 use super::{DaemonError, token};
 use crate::{
     config::Cluster,
-    intent, links,
+    intent::{self, index::Links},
     ownership::{
         driver::{self, Channels},
         machine::Settings,
         store::{Owner, Store},
         timing::Timing,
     },
-    types::{IfIndex, MacAddr, NodeName},
+    types::{MacAddr, NodeName},
     wire_state::{Adopted, ForeignClaim, WireState},
 };
 
@@ -26,10 +26,11 @@ use crate::{
 pub(super) struct Ownership {
     pub(super) cluster: Cluster,
     pub(super) timing: Timing,
-    pub(super) macs: Vec<MacAddr>,
+    /// Those that this node announces with.
+    pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
     pub(super) adopted: Option<Adopted>,
-    /// The interfaces that are attached to, by name.
-    pub(super) interfaces: BTreeMap<IfIndex, String>,
+    /// Which interfaces can carry frames.
+    pub(super) links: watch::Receiver<Option<Links>>,
 }
 
 impl Ownership {
@@ -40,9 +41,7 @@ impl Ownership {
         claims: mpsc::Receiver<ForeignClaim>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, macs, adopted, interfaces } = self;
-        let (links_in, links) = watch::channel(None);
-        let following = links::follow(interfaces, links_in);
+        let Self { cluster, timing, macs, adopted, links } = self;
         let (intent_in, intent) = watch::channel(None);
         let watching = intent::watch::run(
             client.clone(),
@@ -64,7 +63,7 @@ impl Ownership {
         };
         let channels = Channels { intent, claims, wire, drain };
         tokio::select! {
-            ((), (), _) = async { tokio::join!(watching, finding, following) } => {}
+            ((), ()) = async { tokio::join!(watching, finding) } => {}
             () = driver::run(settings, adopted, store, channels) => {}
         }
     }

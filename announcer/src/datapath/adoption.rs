@@ -15,7 +15,7 @@ use super::{
     Options,
     error::DatapathError,
     hook::EffectiveHook,
-    maps::Maps,
+    maps::{Maps, Settings},
     netlink::InterfaceFacts,
     pins::PinDir,
     xdp::{self, Attached},
@@ -63,7 +63,7 @@ pub(crate) fn adopt(
         loaded => loaded?,
     };
     let mut maps = Maps::take(&mut ebpf)?;
-    maps.set_mac(mac)?;
+    maps.configure(Settings::new(mac, false, options))?;
 
     let program = xdp::load_program(&mut ebpf)?;
     let (link, hook) = if xdp::satisfies(leftover.hook, options.hook, facts) {

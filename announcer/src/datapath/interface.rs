@@ -10,12 +10,12 @@ use aya::{
 use announcer_ebpf::abi;
 
 use super::{
-    Options, adoption,
+    Options, Silence, adoption,
     counters::CounterReader,
     error::{DatapathError, os_error},
     events::{ClaimStream, LogStream},
     hook::EffectiveHook,
-    maps::{self, Maps},
+    maps::{self, Maps, Settings},
     namespace::NetnsCookie,
     netlink::{InterfaceFacts, Netlink},
     pins::PinDir,
@@ -35,6 +35,7 @@ use crate::{
 pub struct Interface {
     facts: InterfaceFacts,
     mac: MacAddr,
+    options: Options,
     hook: EffectiveHook,
     pins: PinDir,
     /// Nothing was here before: whoever fails to start leaves nothing.
@@ -92,8 +93,19 @@ impl Interface {
         let claims = ClaimStream::new(ring)?;
         let logs = options.bpf_log.then(|| LogStream::new(&mut ebpf)).transpose()?;
         let is_fresh = !was_adopted;
-        let interface =
-            Self { facts, mac, hook, pins, is_fresh, _link: link, maps, image, claims, logs };
+        let interface = Self {
+            facts,
+            mac,
+            options: options.clone(),
+            hook,
+            pins,
+            is_fresh,
+            _link: link,
+            maps,
+            image,
+            claims,
+            logs,
+        };
         Ok((interface, adopted))
     }
 
@@ -115,6 +127,11 @@ impl Interface {
     /// The hook that is in use.
     pub const fn hook(&self) -> EffectiveHook {
         self.hook
+    }
+
+    /// What becomes of requests for VIPs that are not answered.
+    pub const fn silence(&self) -> Silence {
+        self.options.silence
     }
 
     /// The VIPs that are answered at `now`.
@@ -142,12 +159,13 @@ impl Interface {
         Written { failures, unplaced: plan.unplaced }
     }
 
-    /// Answers with another MAC from now on.
+    /// Answers with this MAC from now on, and lets what it does not answer pass if the
+    /// frames are others' too.
     ///
     /// # Errors
-    /// [`DatapathError::Map`]; the former MAC stays.
-    pub fn set_mac(&mut self, mac: MacAddr) -> Result<(), DatapathError> {
-        self.maps.set_mac(mac)?;
+    /// [`DatapathError::Map`]; the former settings stay.
+    pub fn configure(&mut self, mac: MacAddr, shared: bool) -> Result<(), DatapathError> {
+        self.maps.configure(Settings::new(mac, shared, &self.options))?;
         self.mac = mac;
         Ok(())
     }

@@ -13,10 +13,30 @@ use announcer_ebpf::abi::{
 };
 
 use super::{
+    Options,
     error::DatapathError,
     plan::{MapImage, MapOp},
 };
 use crate::types::{MacAddr, Session, Vip};
+
+/// What the program must know of its interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The MAC to answer with.
+    pub(crate) mac: MacAddr,
+    /// What is not answered passes.
+    pub(crate) passes: bool,
+    /// Answer ICMP echo requests to held VIPs.
+    pub(crate) answer_ping: bool,
+}
+
+impl Settings {
+    /// For an interface with this MAC, through which others get frames or nobody.
+    pub(crate) const fn new(mac: MacAddr, is_shared: bool, options: &Options) -> Self {
+        let passes = options.silence.passes(is_shared);
+        Self { mac, passes, answer_ping: options.answer_ping }
+    }
+}
 
 /// The maps that userspace writes.
 pub(crate) struct Maps {
@@ -109,11 +129,13 @@ impl Maps {
         }
     }
 
-    pub(crate) fn set_mac(&mut self, mac: MacAddr) -> Result<(), DatapathError> {
+    pub(crate) fn configure(&mut self, settings: Settings) -> Result<(), DatapathError> {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
         let config = InterfaceConfig {
             abi_version: ABI_VERSION,
-            flags: 0,
-            mac: mac.octets(),
+            flags: flag(settings.passes, abi::SHARED)
+                | flag(settings.answer_ping, abi::ANSWER_PING),
+            mac: settings.mac.octets(),
             reserved: [0; 2],
         };
         self.config.set(0, &config, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))

@@ -27,6 +27,7 @@ use std::{
 };
 
 pub use announcer_ebpf::abi::Counter;
+use clap::ValueEnum;
 pub use counters::{CounterReader, Totals};
 pub use error::DatapathError;
 pub use events::{ClaimStream, LogStream};
@@ -52,6 +53,34 @@ pub struct Options {
     /// Forward what the XDP program logs to tracing (target `announcer::xdp`).
     /// When off it costs nothing: the verifier removes the code.
     pub bpf_log: bool,
+    /// What becomes of requests for VIPs that this node does not answer.
+    pub silence: Silence,
+    /// Answer ICMP echo requests to held VIPs.
+    pub answer_ping: bool,
+}
+
+/// What becomes of a request for a VIP that this node knows and does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Silence {
+    /// Dropped, unless others than this host are seen to get frames through the
+    /// interface: then it passes.
+    #[default]
+    Auto,
+    /// Dropped: this host's kernel does not answer either.
+    Drop,
+    /// Passes, as for macvlans in other namespaces, of which the kernel does not tell.
+    Pass,
+}
+
+impl Silence {
+    /// Whether it passes on an interface through which others get frames, or nobody.
+    const fn passes(self, is_shared: bool) -> bool {
+        match self {
+            Self::Auto => is_shared,
+            Self::Drop => false,
+            Self::Pass => true,
+        }
+    }
 }
 
 impl Default for Options {
@@ -61,6 +90,8 @@ impl Default for Options {
             max_vips: NonZeroU32::MIN.saturating_add(announcer_ebpf::abi::DEFAULT_MAX_VIPS - 1),
             pin_root: DEFAULT_PIN_ROOT.into(),
             bpf_log: false,
+            silence: Silence::Auto,
+            answer_ping: true,
         }
     }
 }
@@ -101,6 +132,13 @@ impl Datapath {
         index: IfIndex,
     ) -> Result<(Interface, Option<Adopted>), DatapathError> {
         Interface::open(&self.netlink, self.namespace, index, &self.options).await
+    }
+
+    /// Whether what [`attach`](Self::attach) attached to this interface is still there.
+    /// Somebody else may have detached it, or removed its pins; the kernel tells nobody.
+    pub fn is_attached(&self, index: IfIndex) -> bool {
+        let pins = PinDir::new(&self.options.pin_root, self.namespace, index);
+        link::is_attached(&pins.link(), index).unwrap_or(false)
     }
 
     /// Takes down what former daemons left on interfaces other than `keep`, and

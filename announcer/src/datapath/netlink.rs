@@ -2,9 +2,14 @@
 //!
 //! Questions, and word of changes that call for asking again.
 
-use std::{fmt, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::Ipv4Addr,
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
+use ipnet::Ipv4Net;
 use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -14,7 +19,7 @@ use rtnetlink::{
             InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
             XdpAttached,
         },
-        route::{RouteAttribute, RouteMessage},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope},
     },
     sys::SocketAddr,
 };
@@ -100,6 +105,13 @@ pub struct InterfaceFacts {
     pub is_up: bool,
     /// The link works (IFF_LOWER_UP).
     pub has_carrier: bool,
+    /// How often the link has begun to work (IFLA_CARRIER_UP_COUNT), so that a loss
+    /// between two looks is seen.
+    pub carrier_ups: u32,
+    /// The bridge or bond that it is a port of (IFLA_MASTER).
+    pub master: Option<IfIndex>,
+    /// The interface below it, if it is a VLAN, a macvlan or the like (IFLA_LINK).
+    pub lower: Option<IfIndex>,
     /// The kind of a virtual interface: `veth`, `bond`, `bridge`…
     pub kind: Option<String>,
     /// The driver's name, as ethtool says it.
@@ -133,6 +145,9 @@ impl InterfaceFacts {
             mac: None,
             is_up: header.flags.contains(LinkFlags::Up),
             has_carrier: header.flags.contains(LinkFlags::LowerUp),
+            carrier_ups: 0,
+            master: None,
+            lower: None,
             kind: None,
             driver: None,
             xdp: Vec::new(),
@@ -150,6 +165,9 @@ impl InterfaceFacts {
                         _ => None,
                     });
                 }
+                LinkAttribute::CarrierUpCount(count) => facts.carrier_ups = *count,
+                LinkAttribute::Controller(index) => facts.master = IfIndex::new(*index),
+                LinkAttribute::Link(index) => facts.lower = IfIndex::new(*index),
                 LinkAttribute::Xdp(attributes) => facts.xdp = attached_programs(attributes),
                 _ => {}
             }
@@ -190,6 +208,8 @@ pub struct Snapshot {
     pub interfaces: Vec<InterfaceFacts>,
     /// The interface of the IPv4 default route with the lowest metric.
     pub default_route: Option<IfIndex>,
+    /// The networks that routes without a gateway lead to, by interface.
+    pub on_link: BTreeMap<IfIndex, BTreeSet<Ipv4Net>>,
 }
 
 impl Snapshot {
@@ -273,12 +293,13 @@ impl Netlink {
         }
     }
 
-    /// Subscribes to the changes of interfaces; must be called within a tokio runtime.
+    /// Subscribes to the changes of interfaces and of their routes; must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub fn changes() -> Result<Changes, NetlinkError> {
-        Changes::of(&[MulticastGroup::Link])
+        Changes::of(&[MulticastGroup::Link, MulticastGroup::Ipv4Route])
     }
 }
 
@@ -302,20 +323,30 @@ impl Changes {
         &self.netlink
     }
 
-    /// Waits for a change of any of the interfaces that are meant. Cancel-safe.
+    /// Waits for a change of an interface that is meant, of one above or below it, or of
+    /// a route without a gateway through it; then takes in what else has come.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// [`NetlinkError::Closed`].
-    pub async fn of_any(&mut self, is_meant: impl Fn(IfIndex) -> bool) -> Result<(), NetlinkError> {
+    pub async fn of_any(
+        &mut self,
+        is_meant: impl Fn(IfIndex, Option<&str>) -> bool,
+    ) -> Result<(), NetlinkError> {
         loop {
             let (message, _) = self.events.next().await.ok_or(NetlinkError::Closed)?;
-            let NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
-            ) = message.payload
-            else {
-                continue;
+            let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
+            let concerned = match &message {
+                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
+                    concerned_by_link(link, &is_meant)
+                }
+                RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+                    on_link(route).is_some_and(|(index, _)| is_meant(index, None))
+                }
+                _ => false,
             };
-            if IfIndex::new(link.header.index).is_some_and(&is_meant) {
+            if concerned {
+                while self.events.try_recv().is_ok() {}
                 return Ok(());
             }
         }
@@ -332,12 +363,50 @@ impl Changes {
 
 async fn snapshot(handle: &Handle) -> Result<Snapshot, NetlinkError> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
-    let ipv4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+    let ipv4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let routes: Vec<RouteMessage> = handle.route().get(ipv4).execute().try_collect().await?;
+    let mut on_link: BTreeMap<IfIndex, BTreeSet<Ipv4Net>> = BTreeMap::new();
+    for (index, network) in routes.iter().filter_map(self::on_link) {
+        on_link.entry(index).or_default().insert(network);
+    }
     Ok(Snapshot {
         interfaces: links.iter().filter_map(InterfaceFacts::from_message).collect(),
         default_route: default_route(&routes),
+        on_link,
     })
+}
+
+/// Whether the interface itself is meant, or the one that it is above.
+fn concerned_by_link(link: &LinkMessage, is_meant: impl Fn(IfIndex, Option<&str>) -> bool) -> bool {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let lower = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => IfIndex::new(*index),
+        _ => None,
+    });
+    IfIndex::new(link.header.index).is_some_and(|index| is_meant(index, name))
+        || lower.is_some_and(|index| is_meant(index, None))
+}
+
+/// The interface of a route without a gateway, and where it leads.
+fn on_link(route: &RouteMessage) -> Option<(IfIndex, Ipv4Net)> {
+    let header = &route.header;
+    if header.scope != RouteScope::Link || u32::from(header.table) != u32::from(libc::RT_TABLE_MAIN)
+    {
+        return None;
+    }
+    let interface = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => IfIndex::new(*index),
+        _ => None,
+    });
+    let network = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(network)) => Some(*network),
+        _ => None,
+    });
+    let network = network.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Some((interface?, Ipv4Net::new(network, header.destination_prefix_length).ok()?))
 }
 
 fn default_route(routes: &[RouteMessage]) -> Option<IfIndex> {

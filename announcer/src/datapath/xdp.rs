@@ -15,7 +15,7 @@ use super::{
     Options,
     error::{DatapathError, os_error},
     hook::{EffectiveHook, Hook},
-    maps::Maps,
+    maps::{Maps, Settings},
     netlink::{AttachedProgram, InterfaceFacts},
     pins::PinDir,
 };
@@ -48,7 +48,7 @@ pub(crate) fn create(
     pins.create()?;
     let mut ebpf = load(pins, options.max_vips.get(), options.bpf_log)?;
     let mut maps = Maps::take(&mut ebpf)?;
-    maps.set_mac(mac)?;
+    maps.configure(Settings::new(mac, false, options))?;
     let (link, hook) = attach(load_program(&mut ebpf)?, facts, options.hook, pins)?;
     Ok(Attached { ebpf, maps, link, hook })
 }

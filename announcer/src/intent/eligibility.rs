@@ -59,6 +59,8 @@ pub enum LinkState {
     Down,
     /// It does not exist at present.
     Missing,
+    /// The data plane could not be attached to it.
+    Unattached,
 }
 
 impl fmt::Display for Ineligible {
@@ -106,6 +108,7 @@ impl fmt::Display for LinkState {
             Self::NoCarrier => "has no carrier",
             Self::Down => "is down",
             Self::Missing => "does not exist",
+            Self::Unattached => "has not let the data plane attach",
         })
     }
 }

@@ -180,7 +180,7 @@ impl Driver {
 
     fn claimed(&mut self, claim: ForeignClaim) {
         // Two of our interfaces on one segment hear each other.
-        if self.store.macs().contains(&claim.mac) {
+        if self.store.announces_with(claim.mac) {
             return;
         }
         let rival = self.macs.get(&claim.mac);

@@ -1,7 +1,11 @@
 //! Lease objects: names, fields, and the requests about them. The only file
 //! that knows what a Lease looks like on the API server.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -157,28 +161,28 @@ pub struct Store {
     api: Api<Lease>,
     timing: Timing,
     me: NodeName,
-    macs: Vec<MacAddr>,
+    macs: watch::Receiver<BTreeSet<MacAddr>>,
     owner: Owner,
 }
 
 impl Store {
-    /// `macs` are published in the own node lease, so that other announcers
-    /// know them from strangers; `owner`, once it is known, is this node's Node
+    /// `macs` are published in the own node lease with each renewal, so that other
+    /// announcers know them from strangers; `owner`, once it is known, is this node's Node
     /// object, with which its lease is collected.
     pub fn new(
         client: Client,
         namespace: &str,
         timing: Timing,
         me: NodeName,
-        macs: Vec<MacAddr>,
+        macs: watch::Receiver<BTreeSet<MacAddr>>,
         owner: Owner,
     ) -> Self {
         Self { api: Api::namespaced(client, namespace), timing, me, macs, owner }
     }
 
-    /// The MAC addresses that this node announces with.
-    pub fn macs(&self) -> &[MacAddr] {
-        &self.macs
+    /// Whether this node announces with this MAC address.
+    pub fn announces_with(&self, mac: MacAddr) -> bool {
+        self.macs.borrow().contains(&mac)
     }
 
     /// The API of the Leases, for watches.
@@ -253,7 +257,8 @@ impl Store {
                 let state = if *open { "open" } else { "over" };
                 add(&mut metadata.labels, SESSION_LABEL, state.to_owned());
                 if mine {
-                    let macs: Vec<_> = self.macs.iter().map(MacAddr::to_string).collect();
+                    let macs = self.macs.borrow();
+                    let macs: Vec<_> = macs.iter().map(MacAddr::to_string).collect();
                     add(&mut metadata.annotations, MACS_ANNOTATION, macs.join(","));
                     // The lease before it may have gone with a Node that is no more: named
                     // as the owner again, that one would take this one along.

@@ -36,6 +36,11 @@ impl Announcing {
         self.announced.clone_from(after);
     }
 
+    /// The link is back, or has another MAC: everything is announced anew.
+    pub(super) fn restart(&mut self, now: BootTime) {
+        self.schedule.restart_all(now);
+    }
+
     /// What is to be sent now. A VIP that is no longer answered is not announced.
     pub(super) fn due(&mut self, answering: &BTreeSet<Vip>, now: BootTime) -> Vec<Announcement> {
         let mut due = self.schedule.poll(now);

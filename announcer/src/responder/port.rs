@@ -1,6 +1,7 @@
 //! One interface as the responder sees it: maps, announcements, socket.
 
 use std::{
+    collections::BTreeSet,
     io,
     task::{Context, Poll},
 };
@@ -8,8 +9,10 @@ use std::{
 use super::{InterfaceStatus, announcing::Announcing};
 use crate::{
     announce::{GratuitousSender, Pacing, schedule::FRAMES_PER_ROUND},
-    datapath::{DatapathError, Interface, Written, plan::MapOp},
-    types::{BootTime, Vip},
+    datapath::{DatapathError, Interface, Silence, Written, plan::MapOp},
+    intent::eligibility::LinkState,
+    types::{BootTime, IfIndex, Vip},
+    uplink::Uplink,
     wire_state::{ForeignClaim, WireEntry, WireState},
 };
 
@@ -19,9 +22,12 @@ const FAILURES_LOGGED: usize = 5;
 #[derive(Debug)]
 pub(super) struct Port {
     interface: Interface,
+    uplink: Uplink,
     sender: GratuitousSender,
     announcing: Announcing,
     unplaced: Vec<Vip>,
+    /// Answered VIPs that no host of the interface's networks asks for here.
+    off_link: BTreeSet<Vip>,
     gratuitous_sent: u64,
     gratuitous_failed: u64,
     write_failures: u64,
@@ -30,22 +36,72 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(interface: Interface, sender: GratuitousSender, pacing: Pacing) -> Self {
-        Self {
+    pub(super) fn new(
+        interface: Interface,
+        uplink: Uplink,
+        sender: GratuitousSender,
+        pacing: Pacing,
+    ) -> Self {
+        let mut port = Self {
             interface,
+            uplink,
             sender,
             announcing: Announcing::new(pacing),
             unplaced: Vec::new(),
+            off_link: BTreeSet::new(),
             gratuitous_sent: 0,
             gratuitous_failed: 0,
             write_failures: 0,
             is_failing: false,
+        };
+        port.configure();
+        port
+    }
+
+    pub(super) const fn index(&self) -> IfIndex {
+        self.interface.index()
+    }
+
+    /// Takes in what has changed about the interface. After a link that came back, or
+    /// with another MAC, everything is announced anew.
+    pub(super) fn update(&mut self, uplink: Uplink, now: BootTime) {
+        let before = std::mem::replace(&mut self.uplink, uplink);
+        let after = &self.uplink;
+        let has_new_mac = before.mac != after.mac;
+        let is_back = before.carrier_ups != after.carrier_ups
+            || before.link != after.link && after.link == LinkState::Fit;
+        if has_new_mac || before.sharing != after.sharing {
+            self.configure();
+        }
+        if has_new_mac || is_back {
+            self.announcing.restart(now);
+        }
+    }
+
+    /// Tells the data plane what it must know of the interface.
+    fn configure(&mut self) {
+        let Uplink { name, mac, sharing, .. } = &self.uplink;
+        if let Some(sharing) = sharing
+            && self.interface.silence() == Silence::Auto
+        {
+            tracing::warn!(
+                interface = name,
+                "{sharing}: requests for VIPs held elsewhere pass to them, so this host's kernel \
+                 sees them too and answers for such a VIP if it has it as an address"
+            );
+        }
+        let mac = mac.unwrap_or(self.interface.mac());
+        if mac != self.interface.mac() {
+            tracing::info!(interface = name, from = %self.interface.mac(), to = %mac, "MAC changed");
+        }
+        if let Err(error) = self.interface.configure(mac, sharing.is_some()) {
+            tracing::error!(interface = name, %error, "settings could not be written");
         }
     }
 
     /// Makes the maps say `state`; false if not everything could be written.
     pub(super) fn write(&mut self, state: &WireState) -> bool {
-        let state = state.on(self.interface.name());
+        let state = state.on(&self.uplink.name);
         let before = self.interface.answering(BootTime::now());
         let Written { failures, unplaced } = self.interface.write(&state);
         let now = BootTime::now();
@@ -53,8 +109,9 @@ impl Port {
         // What could not be withdrawn is answered still, but not announced.
         after.retain(|vip| matches!(state.vips.get(vip), Some(WireEntry::Answer { .. })));
         self.announcing.follow(&before, &after, now);
+        self.warn_off_link(&after);
 
-        let name = self.interface.name();
+        let name = &*self.uplink.name;
         for (op, error) in failures.iter().take(FAILURES_LOGGED) {
             let vip = match op {
                 MapOp::Put { vip, .. } | MapOp::Remove { vip } => Some(vip.to_string()),
@@ -78,6 +135,20 @@ impl Port {
         failures.is_empty()
     }
 
+    /// Says of each VIP once that hosts have no reason to ask for it here.
+    fn warn_off_link(&mut self, answering: &BTreeSet<Vip>) {
+        let off_link = answering.iter().copied().filter(|vip| !self.uplink.is_on_link(*vip));
+        let off_link: BTreeSet<_> = off_link.collect();
+        for vip in &off_link - &self.off_link {
+            tracing::warn!(
+                interface = self.uplink.name, %vip, networks = ?self.uplink.networks,
+                "the VIP is in none of the interface's networks: only hosts with a route of \
+                 their own ask for it here"
+            );
+        }
+        self.off_link = off_link;
+    }
+
     /// Sends the gratuitous ARP that is due.
     pub(super) fn announce(&mut self) {
         let now = BootTime::now();
@@ -90,7 +161,7 @@ impl Port {
                 Ok(()) => {
                     self.gratuitous_sent += u64::from(FRAMES_PER_ROUND);
                     self.is_failing = false;
-                    tracing::debug!(interface = self.interface.name(), vip = %announcement.vip,
+                    tracing::debug!(interface = self.uplink.name, vip = %announcement.vip,
                         round = announcement.round, "announced");
                 }
                 Err(error) => self.note_failure(announcement.vip, &error),
@@ -102,7 +173,7 @@ impl Port {
     fn note_failure(&mut self, vip: Vip, error: &io::Error) {
         self.gratuitous_failed += 1;
         if !self.is_failing {
-            tracing::warn!(interface = self.interface.name(), %vip, %error,
+            tracing::warn!(interface = self.uplink.name, %vip, %error,
                 "gratuitous ARP could not be sent");
         }
         self.is_failing = true;
@@ -126,7 +197,7 @@ impl Port {
     pub(super) fn status(&self) -> InterfaceStatus {
         let (held, silent) = self.interface.occupancy();
         InterfaceStatus {
-            name: self.interface.name().to_owned(),
+            name: self.uplink.name.clone(),
             index: self.interface.index(),
             mac: self.interface.mac(),
             hook: self.interface.hook(),

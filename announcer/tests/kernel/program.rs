@@ -6,8 +6,7 @@ use announcer::{datapath::OBJECT, types::BootTime};
 use announcer_ebpf::{
     Env, Verdict,
     abi::{
-        self, ClaimBudget, ClaimRecord, Counter, HELD, InterfaceConfig, SILENT, VipEntry,
-        filter_bit,
+        self, Budget, ClaimRecord, Counter, HELD, InterfaceConfig, SILENT, VipEntry, filter_bit,
     },
     verdict,
 };
@@ -17,12 +16,12 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use proptest::{
-    prelude::{Strategy, any, prop},
+    prelude::{Strategy, any, prop, prop_oneof},
     strategy::ValueTree as _,
     test_runner::TestRunner,
 };
 
-use crate::segment::{OURS, arp};
+use crate::segment::{ASKER, OURS, arp};
 
 const VIPS: [([u8; 4], u32); 3] =
     [([192, 0, 2, 10], HELD), ([192, 0, 2, 11], SILENT), ([192, 0, 2, 12], HELD)];
@@ -36,6 +35,13 @@ const ADDRESSES: [[u8; 4]; 7] = [
     [192, 0, 2, 2],
     [0, 0, 0, 0],
 ];
+
+const CONFIG: InterfaceConfig = InterfaceConfig {
+    abi_version: abi::ABI_VERSION,
+    flags: abi::ANSWER_PING,
+    mac: OURS,
+    reserved: [0; 2],
+};
 
 fn entry(address: [u8; 4], flags: u32, slot: u32) -> VipEntry {
     let hour = BootTime::now() + Duration::from_secs(3600);
@@ -60,7 +66,7 @@ impl Env for Host {
     }
 
     fn config(&self) -> Option<InterfaceConfig> {
-        Some(InterfaceConfig { mac: OURS, ..InterfaceConfig::default() })
+        Some(CONFIG)
     }
 
     fn boot_time(&self) -> u64 {
@@ -78,7 +84,12 @@ impl Env for Host {
 
     fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool {
         let mut claimed = self.claimed.borrow_mut();
-        abi::claim_allowed(claimed.entry(slot).or_default(), &mut ClaimBudget::default(), by, now)
+        abi::claim_allowed(claimed.entry(slot).or_default(), &mut Budget::default(), by, now)
+    }
+
+    /// Few are asked for here.
+    fn ping_allowed(&self, _: u64) -> bool {
+        true
     }
 
     fn report(&self, _: ClaimRecord) -> bool {
@@ -112,8 +123,7 @@ fn load() -> (Ebpf, Host) {
     for (word, bits) in filter {
         map::<Array<_, u64>>(&mut ebpf, abi::VIP_FILTER).set(word, &bits, 0).expect("set");
     }
-    let config = InterfaceConfig { mac: OURS, ..InterfaceConfig::default() };
-    map::<Array<_, _>>(&mut ebpf, abi::CONFIG).set(0, &config, 0).expect("set");
+    map::<Array<_, _>>(&mut ebpf, abi::CONFIG).set(0, &CONFIG, 0).expect("set");
     program(&mut ebpf, abi::PROGRAM).load().expect("the verifier accepts it");
     let host = Host { vips, counters: RefCell::default(), claimed: RefCell::default() };
     (ebpf, host)
@@ -136,6 +146,43 @@ fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
 
 /// A frame that the program has to think about, with some octets wrong.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![3 => arps(), 1 => pings()]
+}
+
+/// An echo request, mostly whole.
+fn pings() -> impl Strategy<Value = Vec<u8>> {
+    let address = || prop::sample::select(ADDRESSES.to_vec());
+    let wrong = prop::collection::vec((0_usize..42, any::<u8>()), 0..2);
+    (address(), address(), wrong, 0_usize..80, 0_usize..100).prop_map(|parts| {
+        let (source, destination, wrong, data, cut) = parts;
+        let mut frame = ping(source, destination, data);
+        for (at, octet) in wrong {
+            frame[at] = octet;
+        }
+        if cut < 14 {
+            frame.truncate(frame.len() - cut);
+        }
+        frame
+    })
+}
+
+fn ping(source: [u8; 4], destination: [u8; 4], data: usize) -> Vec<u8> {
+    let mut frame = [OURS, ASKER].concat();
+    frame.extend([0x08, 0x00]);
+    let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 55, 1, 0, 0];
+    ip[2..4].copy_from_slice(&u16::try_from(28 + data).expect("small").to_be_bytes());
+    ip.extend([source, destination].concat());
+    let sum: u32 = ip.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("one carry at most");
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(ip);
+    frame.extend([8, 0, 0x12, 0x34, 0, 7, 0, 1]);
+    frame.resize(frame.len() + data, 0x5a);
+    frame
+}
+
+/// An ARP with or without tags.
+fn arps() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop::sample::select(vec![[0x81, 0, 0xe0, 0], [0x88, 0xa8, 0, 0], [0x81, 0, 0, 5]]);
     let address = || prop::sample::select(ADDRESSES.to_vec());
     let operation = prop::sample::select(vec![1_u8, 1, 1, 2, 3]);

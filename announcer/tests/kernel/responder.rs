@@ -1,17 +1,19 @@
 //! The responder as the rest of the daemon sees it: a state goes in, maps and
 //! frames follow.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use announcer::{
     announce::Pacing,
     datapath::{Interface, Options},
-    responder::{OnStop, Responder, ResponderStatus},
+    intent::eligibility::LinkState,
+    responder::{OnStop, Responder, ResponderStatus, UplinkChange},
     types::{BootTime, MacAddr, Vip},
+    uplink::Uplink,
     wire_state::{ForeignClaim, WireEntry, WireState},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -20,6 +22,7 @@ use crate::segment::{ASKER, OURS, Segment, arp, in_segment, vip};
 /// A responder that runs, and what it is connected to.
 struct Running {
     states: watch::Sender<Option<Arc<WireState>>>,
+    changes: mpsc::Sender<UplinkChange>,
     status: watch::Receiver<ResponderStatus>,
     claims: mpsc::Receiver<ForeignClaim>,
     task: JoinHandle<Result<(), announcer::datapath::DatapathError>>,
@@ -33,12 +36,15 @@ impl Running {
     }
 
     fn with(interface: Interface, on_stop: OnStop) -> Self {
+        let uplink = uplink(&interface);
+        let (changes, changed) = mpsc::channel(1);
         let (states, receiver) = watch::channel(None);
         let (sender, claims) = mpsc::channel(1);
         let pacing = Pacing::default();
         let (responder, status) =
-            Responder::new(vec![interface], pacing, receiver, sender, on_stop).expect("root");
-        Self { states, status, claims, task: tokio::spawn(responder.run()) }
+            Responder::new(vec![(interface, uplink)], changed, pacing, receiver, sender, on_stop)
+                .expect("root");
+        Self { states, changes, status, claims, task: tokio::spawn(responder.run()) }
     }
 
     async fn follow(&mut self, vips: &[(Vip, WireEntry)]) {
@@ -49,9 +55,29 @@ impl Running {
         followed.await.expect("the responder runs");
     }
 
+    /// Hands over a change, and waits until so many gratuitous frames have been sent.
+    async fn change(&mut self, change: UplinkChange, sent: u64) {
+        self.changes.send(change).await.expect("the responder runs");
+        let done = |status: &ResponderStatus| {
+            status.interfaces.first().is_some_and(|port| port.gratuitous_sent == sent)
+        };
+        self.status.wait_for(done).await.expect("the responder runs");
+    }
+
     async fn stop(self) {
         drop(self.states);
         self.task.await.expect("no panic").expect("stopped");
+    }
+}
+
+fn uplink(interface: &Interface) -> Uplink {
+    Uplink {
+        name: interface.name().to_owned(),
+        mac: Some(interface.mac()),
+        link: LinkState::Fit,
+        carrier_ups: 1,
+        sharing: None,
+        networks: BTreeSet::new(),
     }
 }
 
@@ -172,6 +198,65 @@ fn claims_are_forwarded_and_dropped_when_nobody_fetches_them() {
         dropped.await.expect("the responder runs");
         let claim = running.claims.recv().await.expect("the responder runs");
         assert_eq!((claim.vip, claim.mac), (vip(10), MacAddr::new(ASKER)));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn an_interface_that_goes_is_taken_down_and_one_that_comes_is_written_and_announced_on() {
+    in_segment(async |segment| {
+        let datapath = segment.datapath(Options::default());
+        let mut running = Running::start(&segment, OnStop::Detach).await;
+        running.follow(&[(vip(10), for_a_minute())]).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
+        assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
+
+        assert!(datapath.is_attached(segment.dut));
+        let (done, gone) = oneshot::channel();
+        running.changes.send(UplinkChange::Gone(segment.dut, done)).await.expect("it runs");
+        gone.await.expect("it runs");
+        assert!(!datapath.is_attached(segment.dut));
+        assert_eq!(running.status.borrow().interfaces, []);
+
+        let (interface, adopted) = datapath.attach(segment.dut).await.expect("attached");
+        assert_eq!(adopted, None, "nothing was left");
+        let uplink = uplink(&interface);
+        running.change(UplinkChange::Attached(Box::new(interface), uplink), 2).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
+        assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
+        assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_link_that_is_back_and_another_mac_are_announced_for_every_vip() {
+    const OTHER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];
+    in_segment(async |segment| {
+        let datapath = segment.datapath(Options::default());
+        let (interface, _) = datapath.attach(segment.dut).await.expect("attached");
+        let before = uplink(&interface);
+        let mut running = Running::with(interface, OnStop::Detach);
+        running.follow(&[(vip(10), for_a_minute()), (vip(11), WireEntry::Silent)]).await;
+        let mut status = running.status.clone();
+        let all = status.wait_for(|status| status.interfaces[0].gratuitous_sent == 10);
+        all.await.expect("it runs");
+        (0..10).for_each(|_| drop(segment.wire.receive()));
+
+        let back = Uplink { carrier_ups: 2, ..before };
+        let change = |uplink: &Uplink| UplinkChange::Changed(segment.dut, uplink.clone());
+        running.change(change(&back), 12).await;
+        assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
+        assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
+        // Nothing that concerns the wire.
+        let renamed = Uplink { name: "other".to_owned(), ..back };
+        running.change(change(&renamed), 12).await;
+        let other = Uplink { mac: Some(MacAddr::new(OTHER)), ..renamed };
+        running.change(change(&other), 14).await;
+        let frame = segment.wire.receive();
+        assert_eq!((&frame[6..12], &frame[22..28]), (&OTHER[..], &OTHER[..]));
+        segment.wire.receive();
+        assert_eq!(segment.wire.first_answer(&[vip(11), vip(10)]).0, MacAddr::new(OTHER));
         running.stop().await;
     });
 }

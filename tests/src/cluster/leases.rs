@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Cluster, NAMESPACE};
+use crate::arp::Mac;
 
 /// Who holds a VIP, by its Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,17 @@ fn text(object: &Value, pointer: &str) -> String {
 }
 
 impl Cluster {
+    /// Waits until the Lease of node `n` names this MAC as the one that it announces with.
+    ///
+    /// # Errors
+    /// It does not within `within`; the error says what it said.
+    pub fn wait_for_mac(&self, n: usize, mac: Mac, within: Duration) -> Result<()> {
+        self.wait_for_lease(&NodeLease::name(self.name(n)), within, |lease| {
+            let macs = lease?.pointer("/metadata/annotations/l2announcer.io~1macs")?;
+            (*macs == mac.to_string()).then_some(())
+        })
+    }
+
     /// Waits until the Lease of node `n` names the Node object with this uid as its owner.
     ///
     /// # Errors

@@ -129,3 +129,45 @@ fn nodes_that_all_lost_their_carrier_answer_again_one_at_a_time() {
     let holder = lab.node(cluster.holder(VIP).unwrap()).mac;
     handed_over(&recording.between(first.sent, recording.to), holder);
 }
+
+/// What it held is dark from the moment that it has no name that is meant.
+#[test]
+fn a_holder_whose_uplink_is_renamed_gives_way_at_once_and_may_hold_again_with_its_name() {
+    let mut cluster = quick(2);
+    let probe = held_by_node_1(&mut cluster);
+    let [one, two] = [1, 2].map(|n| cluster.lab().node(n).mac);
+    let ns = cluster.lab().node(1).ns.clone();
+    let rename = |from, to| {
+        let commands =
+            format!("link set {from} down\nlink set {from} name {to}\nlink set {to} up\n");
+        ns.ip(&commands).unwrap();
+    };
+    rename(UPLINK, "spare0");
+    cluster.wait_for_holder(VIP, SOON, |n| n == 2).unwrap();
+    probe.wait_answer_by(two, SOON).unwrap();
+    cluster.wait_for_node_lease(1, SOON, |lease| !lease.is_open()).unwrap();
+
+    rename("spare0", UPLINK);
+    cluster.wait_for_node_lease(1, SOON, |lease| lease.is_open()).unwrap();
+    cluster.wait_renewals(2).unwrap();
+    cluster.terminate(2, SOON).unwrap();
+    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
+    probe.wait_answer_by(one, SOON).unwrap();
+    assert_eq!(probe.stop().unwrap().duplicated(), 0);
+}
+
+#[test]
+fn a_holder_with_another_mac_is_found_by_it_and_known_by_it() {
+    const OTHER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x77]);
+    let mut cluster = quick(2);
+    let probe = held_by_node_1(&mut cluster);
+    let lab = cluster.lab();
+    neighbour::resolve(lab.client(), VIP, SOON).unwrap();
+    let held = cluster.vip_lease(VIP);
+    lab.node(1).ns.ip(&format!("link set {UPLINK} address {OTHER_MAC}")).unwrap();
+    probe.wait_answer_by(OTHER_MAC, SOON).unwrap();
+    neighbour::wait_for_mac(lab.client(), VIP, OTHER_MAC, SOON).unwrap();
+    cluster.wait_for_mac(1, OTHER_MAC, SOON).unwrap();
+    assert_eq!(cluster.vip_lease(VIP), held);
+    drop(probe);
+}

@@ -7,7 +7,7 @@ use announcer_tests::{
     probe::Probe,
 };
 
-use crate::scene::{DARK, NODE_MAC, SOON, Scene, VIP, link};
+use crate::scene::{DARK, NODE_MAC, SOON, Scene, VIP};
 
 /// A kernel that answers makes a neighbour entry for each asker; this many do no harm.
 const FEW: u32 = 64;
@@ -65,28 +65,12 @@ fn an_expired_vip_is_answered_by_nobody() {
     assert!(!kernel_answered(&scene));
 }
 
-/// Silent is what a daemon writes for a VIP that another node holds. Here the test
-/// itself writes it, as nobody else does without Kubernetes.
 #[test]
 fn a_silent_vip_is_answered_by_nobody() {
     let scene = scene();
     let mut daemon = scene.answering();
     daemon.kill().unwrap();
-    let index = link(&scene.node, UPLINK).pointer("/ifindex").unwrap().to_string();
-    let map = scene.pins().join(index).join("VIPS");
-    let map = map.to_str().unwrap();
-    let key = VIP.octets().map(|octet| octet.to_string());
-    // valid_until 0, slot 0, flags SILENT: little-endian.
-    let silent = ["0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "2", "0", "0", "0"];
-    let entry: Vec<_> = ["map", "update", "pinned", map, "key"]
-        .into_iter()
-        .chain(key.iter().map(String::as_str))
-        .chain(["value"])
-        .chain(silent)
-        // It must be there already.
-        .chain(["exist"])
-        .collect();
-    scene.node.tool("bpftool", &entry, "").unwrap();
+    scene.silence();
 
     let probe = Probe::new(VIP).askers(FEW).start(&scene.client, CLIENT_NIC).unwrap();
     probe.wait_requests(1000).unwrap();

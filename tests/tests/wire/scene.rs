@@ -14,7 +14,7 @@ use announcer_tests::{
     lab::{CLIENT_IP, CLIENT_MAC, CLIENT_NIC, UPLINK},
     netns::{self, NetNs},
     probe::{Probe, ProbeHandle},
-    topology::{Nic, Segment},
+    topology::{Cut, Nic, Port, Segment},
 };
 use serde_json::Value;
 
@@ -35,6 +35,7 @@ pub(crate) struct Scene {
     pub(crate) node: NetNs,
     pub(crate) client: NetNs,
     segment: Option<Segment>,
+    port: Option<Port>,
 }
 
 impl Scene {
@@ -57,8 +58,25 @@ impl Scene {
 
     /// As [`Self::plugged_in`].
     pub(crate) fn plug_in(&mut self) {
-        let nic = Nic { name: UPLINK, mac: NODE_MAC, address: Some((NODE_IP, 24)) };
-        self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap();
+        self.plug_in_as(UPLINK);
+    }
+
+    /// As [`Self::plug_in`], with an interface of another name.
+    pub(crate) fn plug_in_as(&mut self, name: &str) {
+        let nic = Nic { name, mac: NODE_MAC, address: Some((NODE_IP, 24)) };
+        self.port = Some(self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap());
+    }
+
+    /// Pulls the cable of the node's uplink.
+    pub(crate) fn cut(&self) {
+        let (segment, port) = (self.segment.as_ref().unwrap(), self.port.as_ref().unwrap());
+        segment.cut(port, Cut::Carrier).unwrap();
+    }
+
+    /// Undoes [`Self::cut`].
+    pub(crate) fn restore(&self) {
+        let (segment, port) = (self.segment.as_ref().unwrap(), self.port.as_ref().unwrap());
+        segment.restore(port).unwrap();
     }
 
     fn unplugged(mut segment: Option<Segment>) -> Self {
@@ -69,7 +87,7 @@ impl Scene {
             let nic = Nic { name: CLIENT_NIC, mac: CLIENT_MAC, address: Some((CLIENT_IP, 24)) };
             segment.attach(&client, &nic).unwrap();
         }
-        Self { node, client, segment }
+        Self { node, client, segment, port: None }
     }
 
     /// One cable between them: a switch would drop some malformed frames, and keep VLAN
@@ -131,6 +149,30 @@ impl Scene {
     /// Where the daemon pins what belongs to the node's network namespace.
     pub(crate) fn pins(&self) -> PathBuf {
         format!("/sys/fs/bpf/announcer/{}", self.node.cookie()).into()
+    }
+
+    /// The pins of the node's uplink.
+    pub(crate) fn uplink_pins(&self) -> PathBuf {
+        let index = link(&self.node, UPLINK).pointer("/ifindex").unwrap().to_string();
+        self.pins().join(index)
+    }
+
+    /// Marks [`VIP`] as silent, which a daemon writes for a VIP that another node holds.
+    /// It must be in the map; a daemon that runs would write again what it thinks.
+    pub(crate) fn silence(&self) {
+        let map = self.uplink_pins().join("VIPS");
+        let key = VIP.octets().map(|octet| octet.to_string());
+        // valid_until 0, slot 0, flags SILENT: little-endian.
+        let silent: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+        let silent = silent.map(|octet| octet.to_string());
+        let entry: Vec<_> = ["map", "update", "pinned", map.to_str().unwrap(), "key"]
+            .into_iter()
+            .chain(key.iter().map(String::as_str))
+            .chain(["value"])
+            .chain(silent.iter().map(String::as_str))
+            .chain(["exist"])
+            .collect();
+        self.node.tool("bpftool", &entry, "").unwrap();
     }
 
     /// Neither program nor pins are left.

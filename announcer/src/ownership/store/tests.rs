@@ -7,8 +7,8 @@ fn store() -> Store {
     let config = kube::Config::new("http://192.0.2.1".parse().expect("a URI"));
     let client = Client::try_from(config).expect("a client");
     let me = "node-1".parse().expect("a node name");
-    let macs = vec!["02:00:00:00:00:01".parse().expect("a MAC")];
-    Store::new(client, "announcer-system", timing, me, macs, Arc::default())
+    let macs = BTreeSet::from(["02:00:00:00:00:01".parse().expect("a MAC")]);
+    Store::new(client, "announcer-system", timing, me, watch::channel(macs).1, Arc::default())
 }
 
 /// The object as the API server would give it back.

@@ -1,0 +1,231 @@
+//! Keeps the daemon attached to the interfaces that are meant, as they come, change
+//! and go, and says what they are like: to the responder, to intent, to node leases.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    config::InterfacePattern,
+    datapath::{
+        Datapath, DatapathError,
+        netlink::{Netlink, NetlinkError, Snapshot},
+    },
+    intent::{eligibility::LinkState, index::Links},
+    responder::UplinkChange,
+    types::{IfIndex, MacAddr},
+    uplink::{Uplink, uplinks},
+};
+
+/// Before a lost connection to the kernel is made anew.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+/// Before an interface that could not be attached to is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How often to look whether the program is still attached: the kernel tells nobody
+/// when somebody detaches it.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Who hears of changes.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The responder, of everything.
+    pub(super) responder: mpsc::Sender<UplinkChange>,
+    /// Intent, of which interfaces can carry frames.
+    pub(super) links: watch::Sender<Option<Links>>,
+    /// Whoever publishes them, of the MACs that this node announces with.
+    pub(super) macs: watch::Sender<BTreeSet<MacAddr>>,
+}
+
+/// The interfaces that the daemon serves.
+#[derive(Debug)]
+pub(super) struct Uplinks {
+    datapath: Datapath,
+    patterns: Vec<InterfacePattern>,
+    /// Those that it is attached to.
+    attached: BTreeMap<IfIndex, Uplink>,
+    /// Those that it could not be attached to, and when to try again.
+    refused: BTreeMap<IfIndex, Refused>,
+    /// Of whatever was attached once.
+    names: BTreeSet<String>,
+    told: Told,
+}
+
+/// An interface that is meant and was not to be had.
+#[derive(Debug)]
+struct Refused {
+    name: String,
+    again: Instant,
+}
+
+impl Uplinks {
+    pub(super) fn new(
+        datapath: Datapath,
+        patterns: Vec<InterfacePattern>,
+        attached: BTreeMap<IfIndex, Uplink>,
+        told: Told,
+    ) -> Self {
+        let names = attached.values().map(|uplink| uplink.name.clone()).collect();
+        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told }
+    }
+
+    /// Follows the interfaces, for ever. What was said last stands while the kernel
+    /// cannot be asked.
+    pub(super) async fn follow(mut self) -> Infallible {
+        loop {
+            let Err(error) = self.follow_once().await;
+            warn!(%error, "cannot follow the interfaces; trying again");
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+
+    async fn follow_once(&mut self) -> Result<Infallible, NetlinkError> {
+        let mut changes = Netlink::changes()?;
+        loop {
+            let now = changes.netlink().snapshot().await?;
+            self.take_in(&now).await;
+            self.publish();
+            let masters: BTreeSet<_> =
+                self.attached.keys().filter_map(|i| now.by_index(*i)?.master).collect();
+            let concerns = |index, name: Option<&str>| {
+                self.attached.contains_key(&index)
+                    || self.refused.contains_key(&index)
+                    || masters.contains(&index)
+                    || name.is_some_and(|name| self.patterns.iter().any(|p| p.matches(name)))
+            };
+            let mut look = std::pin::pin!(self.until_detached_or_retry());
+            tokio::select! {
+                change = changes.of_any(concerns) => change?,
+                () = &mut look => {}
+            }
+        }
+    }
+
+    /// Waits until the program has been detached by somebody, or a refused interface is
+    /// to be tried again.
+    async fn until_detached_or_retry(&self) {
+        let retry = self.refused.values().map(|refused| refused.again).min();
+        loop {
+            let look = Instant::now() + LOOK;
+            tokio::time::sleep_until(retry.map_or(look, |retry| retry.min(look))).await;
+            let is_lost = |index: &IfIndex| !self.datapath.is_attached(*index);
+            if retry.is_some_and(|retry| retry <= Instant::now())
+                || self.attached.keys().any(is_lost)
+            {
+                return;
+            }
+        }
+    }
+
+    async fn take_in(&mut self, now: &Snapshot) {
+        let wanted = uplinks(now, &self.patterns);
+        for index in self.attached.keys().copied().collect::<Vec<_>>() {
+            if !wanted.contains_key(&index) {
+                warn!(interface = self.attached[&index].name, "is gone, or has another name now");
+            } else if !self.datapath.is_attached(index) {
+                error!(
+                    interface = self.attached[&index].name,
+                    "somebody detached the program: attaching again"
+                );
+            } else {
+                continue;
+            }
+            self.attached.remove(&index);
+            self.close(index).await;
+        }
+        self.refused.retain(|index, _| wanted.contains_key(index));
+        for (index, uplink) in wanted {
+            match self.attached.get(&index) {
+                Some(known) if *known == uplink => {}
+                Some(_) => {
+                    self.attached.insert(index, uplink.clone());
+                    self.tell(UplinkChange::Changed(index, uplink)).await;
+                }
+                None => self.open(index, uplink).await,
+            }
+        }
+    }
+
+    async fn open(&mut self, index: IfIndex, uplink: Uplink) {
+        if self.refused.get(&index).is_some_and(|refused| refused.again > Instant::now()) {
+            return;
+        }
+        match self.datapath.attach(index).await {
+            Ok((interface, _)) => {
+                info!(
+                    interface = uplink.name, mac = %interface.mac(), hook = %interface.hook(),
+                    cost = interface.hook().known_cost(), "attached"
+                );
+                self.refused.remove(&index);
+                self.names.insert(uplink.name.clone());
+                self.attached.insert(index, uplink.clone());
+                self.tell(UplinkChange::Attached(Box::new(interface), uplink)).await;
+            }
+            Err(error) => self.note_refusal(index, uplink.name, &error),
+        }
+    }
+
+    fn note_refusal(&mut self, index: IfIndex, name: String, error: &DatapathError) {
+        let refused = Refused { name: name.clone(), again: Instant::now() + RETRY };
+        if self.refused.insert(index, refused).is_none() {
+            error!(interface = name, %error, "cannot be attached to; trying again now and then");
+        }
+    }
+
+    async fn close(&self, index: IfIndex) {
+        let (done, closed) = oneshot::channel();
+        self.tell(UplinkChange::Gone(index, done)).await;
+        // The responder has ended: so will this.
+        let _ = closed.await;
+    }
+
+    async fn tell(&self, change: UplinkChange) {
+        // As above.
+        let _ = self.told.responder.send(change).await;
+    }
+
+    fn publish(&self) {
+        let mut links: Links =
+            self.names.iter().map(|name| (name.clone(), LinkState::Missing)).collect();
+        for Refused { name, .. } in self.refused.values() {
+            links.insert(name.clone(), LinkState::Unattached);
+        }
+        for uplink in self.attached.values() {
+            links.insert(uplink.name.clone(), uplink.link);
+        }
+        self.told.links.send_if_modified(|said| {
+            if said.as_ref() == Some(&links) {
+                return false;
+            }
+            tell(said.as_ref(), &links);
+            *said = Some(links);
+            true
+        });
+        let macs: BTreeSet<_> = self.attached.values().filter_map(|uplink| uplink.mac).collect();
+        self.told.macs.send_if_modified(|said| {
+            let modified = *said != macs;
+            *said = macs;
+            modified
+        });
+    }
+}
+
+fn tell(before: Option<&Links>, now: &Links) {
+    for (interface, state) in now {
+        match (before.and_then(|links| links.get(interface)), state) {
+            (None, LinkState::Fit) => {}
+            (Some(before), state) if before == state => {}
+            (_, LinkState::Fit) => info!(interface, "link is up again"),
+            (_, state) => warn!(interface, "{state}: its VIPs go to other nodes"),
+        }
+    }
+}
