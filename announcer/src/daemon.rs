@@ -3,13 +3,10 @@
 
 mod attach;
 mod cluster;
+mod fixed;
 mod token;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use kube::Client;
 use tokio::{
@@ -18,9 +15,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::cluster::Ownership;
+use self::{cluster::Ownership, fixed::Fixed};
 use crate::{
-    announce::Pacing,
     config::{Cluster, Config, Source},
     datapath::{
         Datapath, DatapathError, Interface,
@@ -28,8 +24,7 @@ use crate::{
     },
     ownership::timing::Timing,
     responder::{OnStop, Responder},
-    types::{BootTime, Vip},
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    types::Vip,
 };
 
 /// Foreign claims wait here for ownership; more in one burst are dropped, as
@@ -90,7 +85,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         datapath.detach_others(&[])?;
         return Ok(());
     };
-    let macs = interfaces.iter().map(Interface::mac).collect();
+    let macs: Vec<_> = interfaces.iter().map(Interface::mac).collect();
     let names = interfaces.iter().map(|i| (i.index(), i.name().to_owned())).collect();
     let (wire, states) = watch::channel(None);
     // A task that panics drops its sender; without this one the responder would
@@ -98,21 +93,22 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
-        Responder::new(interfaces, Pacing::default(), states, claims_in, OnStop::Detach)?;
+        Responder::new(interfaces, config.announce, states, claims_in, OnStop::Detach)?;
     let mut responder = tokio::spawn(responder.run());
 
     let (drain, draining) = watch::channel(false);
     let (mut owner, patience) = match source {
         Connected::Static(vips) => {
-            let task =
-                announce_always(vips.into_iter().collect(), config.timing, wire, claims, draining);
-            (tokio::spawn(task), DRAIN_GRACE)
+            let fixed =
+                Fixed { vips, timing: config.timing, conflict: config.conflict, macs, adopted };
+            (tokio::spawn(fixed.run(wire, claims, draining)), DRAIN_GRACE)
         }
         Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
             let plan = Ownership {
                 cluster: *cluster,
                 timing: config.timing,
+                conflict: config.conflict,
                 macs,
                 adopted,
                 interfaces: names,
@@ -182,30 +178,6 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Static VIPs: held always, as long as this loop turns.
-async fn announce_always(
-    vips: Vec<Vip>,
-    timing: Timing,
-    wire: watch::Sender<Option<Arc<WireState>>>,
-    mut claims: mpsc::Receiver<ForeignClaim>,
-    mut draining: watch::Receiver<bool>,
-) {
-    loop {
-        let until = BootTime::now() + timing.validity();
-        let entries: BTreeMap<_, _> =
-            vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
-        wire.send_replace(Some(Arc::new(WireState { vips: entries, ..WireState::default() })));
-        tokio::select! {
-            () = tokio::time::sleep(timing.validity() / 3) => {}
-            Some(claim) = claims.recv() => warn!(
-                vip = %claim.vip, mac = %claim.mac, kind = ?claim.kind,
-                "address conflict: another station claims the VIP"
-            ),
-            _ = draining.changed() => return,
         }
     }
 }

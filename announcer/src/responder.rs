@@ -1,4 +1,4 @@
-//! The only writer of the BPF maps and the only sender of gratuitous ARP.
+//! The only writer of the BPF maps and the only sender of gratuitous ARP and probes.
 //!
 //! It follows the desired [`WireState`]: maps first, then frames, so that whoever
 //! hears an announcement gets an answer. What to write is decided by
@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 use self::port::Port;
 use crate::{
-    announce::{GratuitousSender, Pacing},
+    announce::{self, GratuitousSender},
     datapath::{DatapathError, EffectiveHook, Interface},
     types::{BootTime, IfIndex, MacAddr},
-    wire_state::{ForeignClaim, WireState},
+    wire_state::{Heard, WireState},
 };
 
 /// After a write that failed, the next attempt; a new state comes sooner.
@@ -66,6 +66,8 @@ pub struct InterfaceStatus {
     pub gratuitous_sent: u64,
     /// Rounds of gratuitous ARP that could not be sent.
     pub gratuitous_failed: u64,
+    /// ARP Probes sent before first claims.
+    pub probes_sent: u64,
     /// Map writes that failed; each is tried again.
     pub write_failures: u64,
 }
@@ -75,7 +77,7 @@ pub struct InterfaceStatus {
 pub struct Responder {
     ports: Vec<Port>,
     states: watch::Receiver<Option<Arc<WireState>>>,
-    claims: mpsc::Sender<ForeignClaim>,
+    claims: mpsc::Sender<Heard>,
     states_followed: u64,
     claims_dropped: u64,
     status: watch::Sender<ResponderStatus>,
@@ -98,9 +100,9 @@ impl Responder {
     /// abandoned then.
     pub fn new(
         interfaces: Vec<Interface>,
-        pacing: Pacing,
+        announce: announce::Settings,
         states: watch::Receiver<Option<Arc<WireState>>>,
-        claims: mpsc::Sender<ForeignClaim>,
+        claims: mpsc::Sender<Heard>,
         on_stop: OnStop,
     ) -> Result<(Self, watch::Receiver<ResponderStatus>), DatapathError> {
         let open = |interface: &Interface| GratuitousSender::open(interface.index());
@@ -114,7 +116,7 @@ impl Responder {
         let ports = interfaces
             .into_iter()
             .zip(senders)
-            .map(|(interface, sender)| Port::new(interface, sender, pacing))
+            .map(|(interface, sender)| Port::new(interface, sender, announce))
             .collect();
         let (status, status_receiver) = watch::channel(ResponderStatus::default());
         let responder =
@@ -179,7 +181,7 @@ impl Responder {
         self.ports.iter().filter_map(Port::next_deadline).min()
     }
 
-    fn forward(&mut self, claim: ForeignClaim) {
+    fn forward(&mut self, claim: Heard) {
         if self.claims.try_send(claim).is_err() {
             self.claims_dropped += 1;
         }
@@ -219,7 +221,7 @@ async fn sleep_until(deadline: Option<BootTime>) {
 
 /// The next claim on any interface; cancel-safe, as a claim is taken out of its
 /// ring buffer only when it is returned.
-async fn next_claim(ports: &mut [Port]) -> ForeignClaim {
+async fn next_claim(ports: &mut [Port]) -> Heard {
     poll_fn(|cx| {
         for port in ports.iter_mut() {
             if let Poll::Ready(claim) = port.poll_claim(cx) {

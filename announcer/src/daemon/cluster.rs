@@ -11,6 +11,8 @@ use tracing::warn;
 use super::{DaemonError, token};
 use crate::{
     config::Cluster,
+    conflict,
+    events::{self, Reports},
     intent, links,
     ownership::{
         driver::{self, Channels},
@@ -19,13 +21,14 @@ use crate::{
         timing::Timing,
     },
     types::{IfIndex, MacAddr, NodeName},
-    wire_state::{Adopted, ForeignClaim, WireState},
+    wire_state::{Adopted, Heard, WireState},
 };
 
 /// What the ownership task needs.
 pub(super) struct Ownership {
     pub(super) cluster: Cluster,
     pub(super) timing: Timing,
+    pub(super) conflict: conflict::Settings,
     pub(super) macs: Vec<MacAddr>,
     pub(super) adopted: Option<Adopted>,
     /// The interfaces that are attached to, by name.
@@ -37,10 +40,10 @@ impl Ownership {
         self,
         client: Client,
         wire: watch::Sender<Option<Arc<WireState>>>,
-        claims: mpsc::Receiver<ForeignClaim>,
+        claims: mpsc::Receiver<Heard>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, macs, adopted, interfaces } = self;
+        let Self { cluster, timing, conflict, macs, adopted, interfaces } = self;
         let (links_in, links) = watch::channel(None);
         let following = links::follow(interfaces, links_in);
         let (intent_in, intent) = watch::channel(None);
@@ -51,6 +54,8 @@ impl Ownership {
             links,
             intent_in,
         );
+        let (reports, occurrences) = Reports::channel();
+        let reporting = events::publish(client.clone(), cluster.node.clone(), occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =
@@ -61,11 +66,12 @@ impl Ownership {
             on_api_loss: cluster.on_api_loss,
             handover_timeout: cluster.handover_timeout,
             rebalance: cluster.rebalance,
+            probing: conflict.probe_interval.is_some(),
         };
-        let channels = Channels { intent, claims, wire, drain };
+        let channels = Channels { intent, claims, reports, wire, drain };
         tokio::select! {
-            ((), (), _) = async { tokio::join!(watching, finding, following) } => {}
-            () = driver::run(settings, adopted, store, channels) => {}
+            ((), (), _, _) = async { tokio::join!(watching, finding, following, reporting) } => {}
+            () = driver::run(settings, conflict, adopted, store, channels) => {}
         }
     }
 }

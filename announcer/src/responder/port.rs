@@ -2,15 +2,16 @@
 
 use std::{
     io,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use super::{InterfaceStatus, announcing::Announcing};
 use crate::{
-    announce::{GratuitousSender, Pacing, schedule::FRAMES_PER_ROUND},
+    announce::{self, GratuitousSender},
     datapath::{DatapathError, Interface, Written, plan::MapOp},
     types::{BootTime, Vip},
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    wire_state::{Heard, WireEntry, WireState},
 };
 
 /// More failures of one state than this are counted, not listed.
@@ -24,20 +25,26 @@ pub(super) struct Port {
     unplaced: Vec<Vip>,
     gratuitous_sent: u64,
     gratuitous_failed: u64,
+    probes_sent: u64,
     write_failures: u64,
     /// The last round could not be sent: that was logged already.
     is_failing: bool,
 }
 
 impl Port {
-    pub(super) fn new(interface: Interface, sender: GratuitousSender, pacing: Pacing) -> Self {
+    pub(super) fn new(
+        interface: Interface,
+        sender: GratuitousSender,
+        settings: announce::Settings,
+    ) -> Self {
         Self {
             interface,
             sender,
-            announcing: Announcing::new(pacing),
+            announcing: Announcing::new(settings),
             unplaced: Vec::new(),
             gratuitous_sent: 0,
             gratuitous_failed: 0,
+            probes_sent: 0,
             write_failures: 0,
             is_failing: false,
         }
@@ -53,6 +60,7 @@ impl Port {
         // What could not be withdrawn is answered still, but not announced.
         after.retain(|vip| matches!(state.vips.get(vip), Some(WireEntry::Answer { .. })));
         self.announcing.follow(&before, &after, now);
+        self.announcing.follow_claims(&state, now);
 
         let name = self.interface.name();
         for (op, error) in failures.iter().take(FAILURES_LOGGED) {
@@ -78,20 +86,30 @@ impl Port {
         failures.is_empty()
     }
 
-    /// Sends the gratuitous ARP that is due.
+    /// Sends the gratuitous ARP and the probes that are due.
     pub(super) fn announce(&mut self) {
         let now = BootTime::now();
         if self.announcing.next_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
+        for vip in self.announcing.probes_due(now) {
+            match self.sender.probe(vip, self.interface.mac()) {
+                Ok(()) => {
+                    self.probes_sent += 1;
+                    self.is_failing = false;
+                    tracing::debug!(interface = self.interface.name(), %vip, "probed");
+                }
+                Err(error) => self.note_failure(vip, &error),
+            }
+        }
         let answering = self.interface.answering(now);
         for announcement in self.announcing.due(&answering, now) {
-            match self.sender.send(announcement.vip, self.interface.mac()) {
+            match self.sender.send(announcement, self.interface.mac()) {
                 Ok(()) => {
-                    self.gratuitous_sent += u64::from(FRAMES_PER_ROUND);
+                    self.gratuitous_sent += u64::from(announcement.kind.frames());
                     self.is_failing = false;
                     tracing::debug!(interface = self.interface.name(), vip = %announcement.vip,
-                        round = announcement.round, "announced");
+                        kind = ?announcement.kind, "announced");
                 }
                 Err(error) => self.note_failure(announcement.vip, &error),
             }
@@ -112,13 +130,15 @@ impl Port {
         self.announcing.next_deadline()
     }
 
-    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<ForeignClaim> {
+    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         if let Some(logs) = self.interface.logs() {
             // Ready only when the event loop shuts down.
             let _ = logs.poll_forward(cx);
         }
         match self.interface.claims().poll_next(cx) {
-            Poll::Ready(Ok(claim)) => Poll::Ready(claim),
+            Poll::Ready(Ok(claim)) => {
+                Poll::Ready(Heard { claim, interface: Arc::from(self.interface.name()) })
+            }
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
@@ -135,6 +155,7 @@ impl Port {
             unplaced: self.unplaced.len(),
             gratuitous_sent: self.gratuitous_sent,
             gratuitous_failed: self.gratuitous_failed,
+            probes_sent: self.probes_sent,
             write_failures: self.write_failures,
         }
     }

@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use announcer::{
-    announce::Pacing,
+    announce,
     datapath::{Interface, Options},
     responder::{OnStop, Responder, ResponderStatus},
     types::{BootTime, MacAddr, Vip},
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    wire_state::{Heard, WireEntry, WireState},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -21,7 +21,7 @@ use crate::segment::{ASKER, OURS, Segment, arp, in_segment, vip};
 struct Running {
     states: watch::Sender<Option<Arc<WireState>>>,
     status: watch::Receiver<ResponderStatus>,
-    claims: mpsc::Receiver<ForeignClaim>,
+    claims: mpsc::Receiver<Heard>,
     task: JoinHandle<Result<(), announcer::datapath::DatapathError>>,
 }
 
@@ -35,9 +35,9 @@ impl Running {
     fn with(interface: Interface, on_stop: OnStop) -> Self {
         let (states, receiver) = watch::channel(None);
         let (sender, claims) = mpsc::channel(1);
-        let pacing = Pacing::default();
+        let settings = announce::Settings::default();
         let (responder, status) =
-            Responder::new(vec![interface], pacing, receiver, sender, on_stop).expect("root");
+            Responder::new(vec![interface], settings, receiver, sender, on_stop).expect("root");
         Self { states, status, claims, task: tokio::spawn(responder.run()) }
     }
 
@@ -170,7 +170,8 @@ fn claims_are_forwarded_and_dropped_when_nobody_fetches_them() {
         // There is room for one.
         let dropped = running.status.wait_for(|status| status.claims_dropped == 2);
         dropped.await.expect("the responder runs");
-        let claim = running.claims.recv().await.expect("the responder runs");
+        let Heard { claim, interface } = running.claims.recv().await.expect("the responder runs");
+        assert_eq!(&*interface, "dut");
         assert_eq!((claim.vip, claim.mac), (vip(10), MacAddr::new(ASKER)));
         running.stop().await;
     });

@@ -114,6 +114,14 @@ impl Scene {
         daemon
     }
 
+    /// Plugs another host into the switch, with this address on its interface.
+    pub(crate) fn host(&mut self, label: &str, mac: Mac, address: Option<Ipv4Addr>) -> NetNs {
+        let host = NetNs::new(label).unwrap();
+        let nic = Nic { name: CLIENT_NIC, mac, address: address.map(|ip| (ip, 24)) };
+        self.segment.as_mut().unwrap().attach(&host, &nic).unwrap();
+        host
+    }
+
     /// Asks for [`VIP`] at 1 kHz.
     pub(crate) fn probe(&self) -> ProbeHandle {
         Probe::new(VIP).start(&self.client, CLIENT_NIC).unwrap()
