@@ -91,7 +91,7 @@ fn a_first_claim_is_three_probes_of_the_right_form_and_silence() {
     // Two intervals, less what sending the probe was late.
     assert!(announced.at.saturating_duration_since(last) > P, "silence after the last probe");
     let first_answer = recording.requests.iter().find(|request| request.answered_by(NODE_MAC));
-    assert!(first_answer.is_some_and(|request| request.at > last), "answered while it probed");
+    assert!(first_answer.is_some_and(|request| request.sent > last), "answered while it probed");
 }
 
 #[test]
