@@ -139,8 +139,7 @@ impl Claims {
         if self.affairs.contains_key(&vip) {
             return;
         }
-        let cost =
-            Duration::from_secs(1) * PROBES_PER_CLAIM / self.settings.frames_per_second.get();
+        let cost = Duration::from_secs(1) * PROBES / self.settings.frames_per_second.get();
         let start = now.max(self.paced_until - cost * PROBED_AT_ONCE);
         self.paced_until = self.paced_until.max(now) + cost;
         let phase = self.probing(start, vip, interval, 0);
@@ -272,9 +271,6 @@ impl Claims {
         until
     }
 }
-
-/// [`PROBES`], as a factor of time.
-const PROBES_PER_CLAIM: u32 = PROBES as u32;
 
 impl Affair {
     const fn claimed(since: BootTime) -> Self {

@@ -26,10 +26,10 @@ pub enum WireEntry {
 }
 
 /// Probes before a first claim: PROBE_NUM of RFC 5227 section 1.1.
-pub const PROBES: usize = 3;
+pub const PROBES: u32 = 3;
 
 /// When the probes for one VIP are due, in order.
-pub type ProbeTimes = [BootTime; PROBES];
+pub type ProbeTimes = [BootTime; PROBES as usize];
 
 /// The whole desired state of the wire on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
