@@ -29,6 +29,10 @@ pub const ROUND_INTERVAL: Duration = Duration::from_millis(1100);
 /// Frames in one round: the request form and the reply form.
 pub const FRAMES_PER_ROUND: u32 = 2;
 
+/// Refreshes are due at full seconds of the clock, so that an interface with thousands of
+/// VIPs wakes the daemon once a second for them and not for each.
+const REFRESH_SLOT_NS: u64 = 1_000_000_000;
+
 /// Every so many announcements the one that has waited longest.
 const FAIR_TURN: u8 = 4;
 
@@ -280,11 +284,13 @@ impl Schedule {
         }
     }
 
-    /// Within 0.75 to 1.25 of the interval: VIPs that were taken together, and nodes
+    /// Within 0.75 to 1.25 of the interval, and up to a second: VIPs that were taken together, and nodes
     /// that started together, do not refresh together for long.
     fn refresh_after(&self, now: BootTime, vip: Vip, nth: u32) -> Option<(BootTime, Kind)> {
         let interval = self.refresh?;
-        Some((now + interval.mul_f64(0.75 + spread(vip, nth) / 2.0), Kind::Refresh))
+        let due = now + interval.mul_f64(0.75 + spread(vip, nth) / 2.0);
+        let slot = due.as_nanos().div_ceil(REFRESH_SLOT_NS);
+        Some((BootTime::from_nanos(slot.saturating_mul(REFRESH_SLOT_NS)), Kind::Refresh))
     }
 
     fn next_due(&self, now: BootTime) -> Option<(Vip, Waiting)> {

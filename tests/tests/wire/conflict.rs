@@ -253,6 +253,23 @@ fn a_host_that_asks_first_is_told_that_a_held_vip_is_taken() {
 }
 
 #[test]
+fn two_interfaces_on_one_segment_are_no_strangers_to_each_other() {
+    let mut scene = Scene::on_switch();
+    let second = Mac([0x02, 0, 0, 0, 0, 0x02]);
+    scene.plug_in_too("ens19", second);
+    let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
+    let flags = ["--interface", "ens19", "--on-conflict", "yield"];
+    let daemon = static_vip().args(flags).args(PROBING).start(&scene.node).unwrap();
+    for mac in [NODE_MAC, second] {
+        let by = |frame: &Frame| {
+            is_announcement(frame) && frame.arp().is_some_and(|arp| arp.sender_mac == mac)
+        };
+        capture.wait_for_many(TAKEOVER, SOON, by).unwrap();
+    }
+    assert_eq!(logged(&daemon, "address conflict"), 0, "{}", daemon.print());
+}
+
+#[test]
 fn a_vip_is_refreshed_by_one_frame_now_and_then() {
     let scene = Scene::on_switch();
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();

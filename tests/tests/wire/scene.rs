@@ -114,6 +114,12 @@ impl Scene {
         daemon
     }
 
+    /// Gives the node another interface on the same switch.
+    pub(crate) fn plug_in_too(&mut self, name: &str, mac: Mac) {
+        let nic = Nic { name, mac, address: None };
+        self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap();
+    }
+
     /// Plugs another host into the switch, with this address on its interface.
     pub(crate) fn host(&mut self, label: &str, mac: Mac, address: Option<Ipv4Addr>) -> NetNs {
         let host = NetNs::new(label).unwrap();

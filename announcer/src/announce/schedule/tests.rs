@@ -191,7 +191,7 @@ fn after_its_rounds_a_vip_is_refreshed_by_one_frame_at_a_time() {
     let refreshes: Vec<_> = sent[4..].iter().map(|(at, _)| *at).collect();
     assert!(sent[5..].iter().all(|(_, a)| a.kind == Kind::Refresh && a.kind.frames() == 1));
     let gaps: Vec<_> = refreshes.windows(2).map(|pair| pair[1].since(pair[0])).collect();
-    let bounds = Duration::from_secs(45)..=Duration::from_secs(75);
+    let bounds = Duration::from_secs(45)..=Duration::from_secs(76);
     assert!(gaps.iter().all(|gap| bounds.contains(gap)), "{gaps:?}");
     assert!(gaps.windows(2).any(|pair| pair[0] != pair[1]), "jitter: {gaps:?}");
 }
@@ -202,13 +202,15 @@ fn vips_taken_together_are_not_refreshed_together() {
     for n in 0..60 {
         schedule.start(vip(n), at(0));
     }
-    let mut per_second = BTreeMap::new();
+    let (mut per_second, mut wakes) = (BTreeMap::new(), 0);
     while let Some(deadline) = schedule.next_deadline().filter(|deadline| *deadline < at(200_000)) {
+        wakes += 1;
         let refreshes = schedule.poll(deadline).into_iter().filter(|a| a.kind == Kind::Refresh);
         *per_second.entry(deadline.as_nanos() / 1_000_000_000).or_insert(0) += refreshes.count();
     }
     let most = per_second.values().max().copied().unwrap_or(0);
     assert!(most <= 10, "{most} of 60 within one second");
+    assert!(wakes <= 205, "more than one wake a second: {wakes}");
 }
 
 /// 5,000 VIPs at 200 frames a second: whatever happens among them meanwhile, each is
