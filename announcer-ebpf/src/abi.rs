@@ -122,19 +122,24 @@ pub struct SessionRecord {
     pub text: [u8; SESSION_LEN],
 }
 
-/// A frame that claims a VIP for another MAC.
+/// [`ClaimRecord::operation`] of an ARP Probe (RFC 5227 section 1.1: a request in the name
+/// of nobody), for a VIP that is not held here. No frame on the wire has this operation
+/// (RFC 5494 section 3 reserves it).
+pub const OPERATION_PROBE: u16 = 0;
+
+/// A frame that claims a VIP for another MAC, or asks whether it may.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRecord {
     /// When it was seen.
     pub at_ns: u64,
-    /// ARP sender protocol address: the VIP.
+    /// The VIP: the ARP sender protocol address, of a probe the target.
     pub vip: [u8; 4],
     /// ARP sender hardware address.
     pub mac: [u8; 6],
-    /// ARP operation, in host byte order.
+    /// ARP operation, in host byte order, or [`OPERATION_PROBE`].
     pub operation: u16,
-    /// ARP target protocol address: in an announcement the VIP, too.
+    /// ARP target protocol address: in an announcement the VIP, too. Of a probe zero.
     pub target: [u8; 4],
 }
 

@@ -138,8 +138,11 @@ fn decide<const TAGS: usize, E: Env>(
     if !is_station(arp.sender_mac) {
         return Err(Counter::MalformedSender);
     }
-    if env.maybe_vip(arp.sender) {
-        report_claim(arp, is_request, env);
+    if env.maybe_vip(arp.sender)
+        && let (Some(entry), Some(config)) = (env.vip(arp.sender), env.config())
+    {
+        let operation = u16::from_be_bytes(if is_request { REQUEST } else { REPLY });
+        report(arp, (arp.sender, operation, arp.target), entry.slot, config.mac, env);
     }
     if !is_request {
         return Err(Counter::PassedReply);
@@ -161,6 +164,12 @@ fn decide<const TAGS: usize, E: Env>(
     let unanswered =
         |why| if config.flags & abi::SHARED == 0 { why } else { Counter::PassedShared };
     if entry.flags & abi::HELD == 0 {
+        // An ARP Probe: who is about to use the address is to be known to whoever probes
+        // for it here (RFC 5227 section 2.1.1).
+        if arp.sender == [0; 4] {
+            let probe = (arp.target, abi::OPERATION_PROBE, [0; 4]);
+            report(arp, probe, entry.slot, config.mac, env);
+        }
         return Err(unanswered(Counter::Silenced));
     }
     // Last: the clock costs more than everything else here together.
@@ -170,24 +179,23 @@ fn decide<const TAGS: usize, E: Env>(
     Ok(Answer { mac: config.mac, slot: entry.slot })
 }
 
-/// Reports a frame whose sender address is a VIP and whose sender is not us.
+/// Reports a frame that is about a VIP and whose sender is not us.
 #[inline(always)]
-fn report_claim<E: Env>(arp: &Arp, is_request: bool, env: &E) {
-    let (Some(entry), Some(config)) = (env.vip(arp.sender), env.config()) else { return };
-    if arp.sender_mac == config.mac {
+fn report<E: Env>(
+    arp: &Arp,
+    (vip, operation, target): ([u8; 4], u16, [u8; 4]),
+    slot: u32,
+    ours: [u8; 6],
+    env: &E,
+) {
+    let mac = arp.sender_mac;
+    if mac == ours {
         return;
     }
     let at_ns = env.boot_time();
-    let by = (arp.sender_mac, arp.sender == arp.target);
-    let outcome = if !env.claim_allowed(entry.slot, by, at_ns) {
+    let outcome = if !env.claim_allowed(slot, (mac, vip == target), at_ns) {
         Counter::ClaimLimited
-    } else if env.report(ClaimRecord {
-        at_ns,
-        vip: arp.sender,
-        mac: arp.sender_mac,
-        operation: u16::from_be_bytes(if is_request { REQUEST } else { REPLY }),
-        target: arp.target,
-    }) {
+    } else if env.report(ClaimRecord { at_ns, vip, mac, operation, target }) {
         Counter::ClaimReported
     } else {
         Counter::ClaimLost

@@ -12,6 +12,9 @@
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use announcer::{
+    announce::pacing,
+    conflict::{self, OnConflict},
+    events::Reports,
     intent::desired::{Candidacy, Intent, VipIntent},
     ownership::{
         driver::{self, Channels},
@@ -21,7 +24,7 @@ use announcer::{
         timing::Timing,
     },
     types::{MacAddr, NodeName, Vip},
-    wire_state::{ForeignClaim, WireState},
+    wire_state::{Heard, WireState},
 };
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -58,7 +61,7 @@ const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
 /// The ends of a node's channels that nothing else holds.
 type Held = (
     watch::Sender<Option<Arc<Intent>>>,
-    mpsc::Sender<ForeignClaim>,
+    mpsc::Sender<Heard>,
     watch::Receiver<Option<Arc<WireState>>>,
     watch::Sender<bool>,
 );
@@ -90,7 +93,7 @@ async fn main() -> Result<()> {
         nodes.spawn(async move {
             let _held = held;
             tokio::time::sleep(later).await;
-            driver::run(settings, None, store, channels).await;
+            driver::run(settings, conflicts(), None, store, channels).await;
         });
     }
     tokio::select! {
@@ -102,7 +105,23 @@ async fn main() -> Result<()> {
 fn settings(me: NodeName, timing: Timing) -> Settings {
     let handover_timeout = Duration::from_secs(5);
     let rebalance = Some(Duration::from_secs(1));
-    Settings { me, timing, on_api_loss: OnApiLoss::Hold, handover_timeout, rebalance }
+    Settings {
+        me,
+        timing,
+        on_api_loss: OnApiLoss::Hold,
+        handover_timeout,
+        rebalance,
+        probing: false,
+    }
+}
+
+/// There is no wire to probe.
+fn conflicts() -> conflict::Settings {
+    conflict::Settings {
+        on_conflict: OnConflict::Defend,
+        probe_interval: None,
+        frames_per_second: pacing::DEFAULT_RATE,
+    }
 }
 
 fn channels(intent: &Arc<Intent>) -> (Channels, Held) {
@@ -111,8 +130,10 @@ fn channels(intent: &Arc<Intent>) -> (Channels, Held) {
     let (claims_in, claims) = mpsc::channel(1);
     let (wire, wire_out) = watch::channel(None);
     let (drain_in, drain) = watch::channel(false);
+    // Without a wire there are no conflicts to report.
+    let (reports, _) = Reports::channel();
     (
-        Channels { intent: intent_out, claims, wire, drain },
+        Channels { intent: intent_out, claims, reports, wire, drain },
         (intent_in, claims_in, wire_out, drain_in),
     )
 }

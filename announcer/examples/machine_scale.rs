@@ -110,7 +110,14 @@ fn each<T>(what: &str, mut work: impl FnMut() -> T) {
 fn settings(me: NodeName) -> Result<Settings> {
     let timing = Timing::new(Duration::from_secs(3), Duration::from_secs(1))?;
     let handover_timeout = Duration::from_secs(5);
-    Ok(Settings { me, timing, on_api_loss: OnApiLoss::Hold, handover_timeout, rebalance: None })
+    Ok(Settings {
+        me,
+        timing,
+        on_api_loss: OnApiLoss::Hold,
+        handover_timeout,
+        rebalance: None,
+        probing: false,
+    })
 }
 
 fn vip(n: u32) -> Result<Vip> {

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::InterfacePattern,
+    conflict::OnConflict,
     datapath::{Hook, Silence},
     intent::selector::LabelSelector,
     ownership::heartbeat::OnApiLoss,
@@ -121,6 +122,28 @@ pub struct RunArgs {
     /// How often this node renews its lease.
     #[arg(long, env = "ANNOUNCER_RENEW_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
     pub renew_interval: std::time::Duration,
+    /// What to do when a station that is no announcer uses a VIP of this node: defend
+    /// goes on answering and announces it, at most every 10 s; yield falls silent and
+    /// probes now and then whether it is free; report says so and nothing else.
+    #[arg(long, env = "ANNOUNCER_ON_CONFLICT", default_value = "defend")]
+    pub on_conflict: OnConflict,
+    /// Before a VIP that nobody held is answered for the first time, three ARP Probes are
+    /// sent, one to two of these intervals apart; 0: none. A takeover never waits.
+    #[arg(long, env = "ANNOUNCER_PROBE_INTERVAL", default_value = "200ms", value_parser = humantime::parse_duration)]
+    pub probe_interval: std::time::Duration,
+    /// How often each VIP is announced again, more or less, so that switches remember
+    /// where it is; 0: never.
+    #[arg(long, env = "ANNOUNCER_REFRESH_INTERVAL", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub refresh_interval: std::time::Duration,
+    /// How many announcements, in frames a second, an interface sends at most in the long
+    /// run: 1 to 100000.
+    #[arg(
+        long,
+        env = "ANNOUNCER_ANNOUNCE_RATE",
+        default_value = "200",
+        value_name = "FRAMES-PER-SECOND"
+    )]
+    pub announce_rate: NonZeroU32,
     /// Flags that need a cluster.
     #[command(flatten, next_help_heading = "Kubernetes")]
     pub cluster: ClusterArgs,

@@ -1,11 +1,15 @@
 //! The settings, validated once.
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
+};
 
 use regex::Regex;
 
 use crate::{
+    announce::{self, Pacing},
     cli::{ClusterArgs, RunArgs},
+    conflict,
     datapath::{self, Hook},
     intent::index::Selection,
     ownership::{
@@ -14,6 +18,11 @@ use crate::{
     },
     types::{NodeName, NodeNameError, Vip, VipError},
 };
+
+/// Frames a second: no more than fast Ethernet carries.
+const MAX_ANNOUNCE_RATE: u32 = 100_000;
+const REFRESH_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const PROBE_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
 /// Everything that `announcer run` needs to know.
 #[derive(Clone, Debug)]
@@ -24,6 +33,10 @@ pub struct Config {
     pub datapath: datapath::Options,
     /// The clocks.
     pub timing: Timing,
+    /// How VIPs are announced.
+    pub announce: announce::Settings,
+    /// How addresses are claimed and kept.
+    pub conflict: conflict::Settings,
     /// Where the VIPs come from.
     pub source: Source,
 }
@@ -70,6 +83,17 @@ pub enum ConfigError {
         "--rebalance-rate {0} is not a rate: give VIPs per second, from 0.01 to 1000, or 0 for none"
     )]
     RebalanceRate(f64),
+    /// More frames than an interface should send, however fast.
+    #[error("--announce-rate {0} is too much: give frames per second, from 1 to 100000")]
+    AnnounceRate(u32),
+    /// Refreshes that would be announcements without end, or none that a switch notices.
+    #[error(
+        "--refresh-interval {0:?} is not between 1s and 1h, and not 0 for none: switches forget after 300s"
+    )]
+    RefreshInterval(Duration),
+    /// Probes that nobody could answer, or that nobody would wait for.
+    #[error("--probe-interval {0:?} is not between 10ms and 10s, and not 0 for none")]
+    ProbeInterval(Duration),
     /// The host name is no node name.
     #[error("the host name cannot be the node name: {0}; give --node-name")]
     HostName(#[source] NodeNameError),
@@ -95,6 +119,10 @@ impl Config {
             static_vip,
             lease_duration,
             renew_interval,
+            on_conflict,
+            probe_interval,
+            refresh_interval,
+            announce_rate,
             cluster,
         } = args;
         let timing = Timing::new(lease_duration, renew_interval)?;
@@ -112,7 +140,17 @@ impl Config {
             bpf_log,
             ..datapath::Options::default()
         };
-        Ok(Self { interfaces: interface, datapath, timing, source })
+        if announce_rate.get() > MAX_ANNOUNCE_RATE {
+            return Err(ConfigError::AnnounceRate(announce_rate.get()));
+        }
+        let refresh =
+            unless_zero(refresh_interval, REFRESH_BOUNDS).map_err(ConfigError::RefreshInterval)?;
+        let announce = announce::Settings { pacing: Pacing::at(announce_rate), refresh };
+        let probe_interval =
+            unless_zero(probe_interval, PROBE_BOUNDS).map_err(ConfigError::ProbeInterval)?;
+        let conflict =
+            conflict::Settings { on_conflict, probe_interval, frames_per_second: announce_rate };
+        Ok(Self { interfaces: interface, datapath, timing, announce, conflict, source })
     }
 }
 
@@ -152,6 +190,18 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
     })
 }
 
+/// `None` for 0; else it must be within the bounds.
+fn unless_zero(
+    interval: Duration,
+    bounds: RangeInclusive<Duration>,
+) -> Result<Option<Duration>, Duration> {
+    match interval {
+        Duration::ZERO => Ok(None),
+        interval if bounds.contains(&interval) => Ok(Some(interval)),
+        interval => Err(interval),
+    }
+}
+
 fn rebalance_interval(rate: f64) -> Result<Option<Duration>, ConfigError> {
     if rate == 0.0 {
         return Ok(None);
@@ -162,7 +212,7 @@ fn rebalance_interval(rate: f64) -> Result<Option<Duration>, ConfigError> {
 }
 
 /// As the kubelet does: the host name in lower case.
-fn host_name() -> Result<NodeName, ConfigError> {
+pub(crate) fn host_name() -> Result<NodeName, ConfigError> {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(ConfigError::NoHostName)?;
     name.trim().to_lowercase().parse().map_err(ConfigError::HostName)
@@ -254,6 +304,19 @@ mod tests {
     }
 
     #[test]
+    fn refreshes_and_probes_can_be_switched_off() {
+        let defaults = config(&[]).expect("valid");
+        assert_eq!(defaults.announce, announce::Settings::default());
+        assert_eq!(
+            defaults.conflict.probe_interval,
+            Some(conflict::Settings::DEFAULT_PROBE_INTERVAL)
+        );
+        let off = config(&["--refresh-interval", "0", "--probe-interval", "0"]).expect("valid");
+        assert_eq!((off.announce.refresh, off.conflict.probe_interval), (None, None));
+        assert_eq!(off.announce.pacing, defaults.announce.pacing);
+    }
+
+    #[test]
     fn static_vips_need_no_cluster() {
         let flags = ["--static-vip", "192.0.2.10,192.0.2.11", "--static-vip", "192.0.2.12"];
         let Source::Static(vips) = config(&flags).expect("valid").source else {
@@ -273,6 +336,11 @@ mod tests {
             (&["--interface", "/ens(/"], "ens("),
             (&["--interface", "a/b"], "a/b"),
             (&["--hook", "tc"], "tc"),
+            (&["--announce-rate", "0"], "--announce-rate"),
+            (&["--announce-rate", "100001"], "1 to 100000"),
+            (&["--refresh-interval", "10ms"], "between 1s and 1h"),
+            (&["--probe-interval", "20s"], "between 10ms and 10s"),
+            (&["--on-conflict", "fight"], "fight"),
             (&["--rebalance-rate=-1"], "0.01 to 1000"),
             (&["--rebalance-rate", "NaN"], "0.01 to 1000"),
             (&["--service-selector", "a b"], "a b"),

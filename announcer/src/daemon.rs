@@ -3,12 +3,12 @@
 
 mod attach;
 mod cluster;
+mod fixed;
 mod token;
 mod uplinks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,10 +21,10 @@ use tracing::{info, warn};
 
 use self::{
     cluster::Ownership,
+    fixed::Fixed,
     uplinks::{Told, Uplinks},
 };
 use crate::{
-    announce::Pacing,
     config::InterfacePattern,
     config::{Cluster, Config, Source},
     datapath::{
@@ -33,8 +33,7 @@ use crate::{
     },
     ownership::timing::Timing,
     responder::{OnStop, Responder},
-    types::{BootTime, Vip},
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    types::Vip,
 };
 
 /// Foreign claims wait here for ownership; more in one burst are dropped, as
@@ -104,7 +103,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     };
     let (responder_in, changes) = mpsc::channel(1);
     let (links_in, links) = watch::channel(None);
-    let (macs_in, macs) = watch::channel(BTreeSet::new());
+    let (macs_in, macs) = watch::channel(attached.values().filter_map(|u| u.mac).collect());
     let told = Told { responder: responder_in, links: links_in, macs: macs_in };
     let uplinks = Uplinks::new(datapath, patterns, attached, told);
     let (wire, states) = watch::channel(None);
@@ -113,20 +112,27 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
     let (responder, _status) =
-        Responder::new(interfaces, changes, Pacing::default(), states, claims_in, OnStop::Detach)?;
+        Responder::new(interfaces, changes, config.announce, states, claims_in, OnStop::Detach)?;
     let mut responder = tokio::spawn(responder.run());
     let mut uplinks = tokio::spawn(uplinks.follow());
 
     let (drain, draining) = watch::channel(false);
     let (mut owner, patience) = match source {
         Connected::Static(vips) => {
-            let task =
-                announce_always(vips.into_iter().collect(), config.timing, wire, claims, draining);
-            (tokio::spawn(task), DRAIN_GRACE)
+            let fixed =
+                Fixed { vips, timing: config.timing, conflict: config.conflict, macs, adopted };
+            (tokio::spawn(fixed.run(wire, claims, draining)), DRAIN_GRACE)
         }
         Connected::Cluster(cluster, client) => {
             let patience = cluster.handover_timeout + DRAIN_GRACE;
-            let plan = Ownership { cluster: *cluster, timing: config.timing, macs, adopted, links };
+            let plan = Ownership {
+                cluster: *cluster,
+                timing: config.timing,
+                conflict: config.conflict,
+                macs,
+                adopted,
+                links,
+            };
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
     };
@@ -194,30 +200,6 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Static VIPs: held always, as long as this loop turns.
-async fn announce_always(
-    vips: Vec<Vip>,
-    timing: Timing,
-    wire: watch::Sender<Option<Arc<WireState>>>,
-    mut claims: mpsc::Receiver<ForeignClaim>,
-    mut draining: watch::Receiver<bool>,
-) {
-    loop {
-        let until = BootTime::now() + timing.validity();
-        let entries: BTreeMap<_, _> =
-            vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
-        wire.send_replace(Some(Arc::new(WireState { vips: entries, ..WireState::default() })));
-        tokio::select! {
-            () = tokio::time::sleep(timing.validity() / 3) => {}
-            Some(claim) = claims.recv() => warn!(
-                vip = %claim.vip, mac = %claim.mac, kind = ?claim.kind,
-                "address conflict: another station claims the VIP"
-            ),
-            _ = draining.changed() => return,
         }
     }
 }

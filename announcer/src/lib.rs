@@ -1,16 +1,18 @@
 //! Layer-2 announcement of Kubernetes service addresses.
 //!
 //! One way, stage by stage: [`intent`] says which VIPs should be announced,
-//! [`ownership`] which of them this node holds and until when, [`responder`]
-//! writes that into the BPF maps of [`datapath`] and sends the gratuitous ARP
-//! of [`announce`]. Each stage hands the next a whole desired state.
+//! [`ownership`] which of them this node holds and until when, [`conflict`] which
+//! of those may be used beside strangers, [`responder`] writes that into the BPF
+//! maps of [`datapath`] and sends the gratuitous ARP of [`announce`]. Each stage hands the next a whole desired state.
 
 pub mod announce;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod conflict;
 pub mod daemon;
 pub mod datapath;
+pub mod events;
 pub mod intent;
 pub mod ownership;
 pub mod responder;

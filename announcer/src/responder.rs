@@ -1,4 +1,4 @@
-//! The only writer of the BPF maps and the only sender of gratuitous ARP.
+//! The only writer of the BPF maps and the only sender of gratuitous ARP and probes.
 //!
 //! It follows the desired [`WireState`]: maps first, then frames, so that whoever
 //! hears an announcement gets an answer. What to write is decided by
@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::port::Port;
 use crate::{
-    announce::{GratuitousSender, Pacing},
+    announce::{self, GratuitousSender},
     datapath::{DatapathError, EffectiveHook, Interface},
     types::{BootTime, IfIndex, MacAddr},
     uplink::Uplink,
-    wire_state::{ForeignClaim, WireState},
+    wire_state::{Heard, WireState},
 };
 
 /// After a write that failed, the next attempt; a new state comes sooner.
@@ -78,6 +78,8 @@ pub struct InterfaceStatus {
     pub gratuitous_sent: u64,
     /// Rounds of gratuitous ARP that could not be sent.
     pub gratuitous_failed: u64,
+    /// ARP Probes sent before first claims.
+    pub probes_sent: u64,
     /// Map writes that failed; each is tried again.
     pub write_failures: u64,
 }
@@ -86,10 +88,10 @@ pub struct InterfaceStatus {
 #[derive(Debug)]
 pub struct Responder {
     ports: Vec<Port>,
-    pacing: Pacing,
+    announce: announce::Settings,
     states: watch::Receiver<Option<Arc<WireState>>>,
     changes: mpsc::Receiver<UplinkChange>,
-    claims: mpsc::Sender<ForeignClaim>,
+    claims: mpsc::Sender<Heard>,
     states_followed: u64,
     claims_dropped: u64,
     status: watch::Sender<ResponderStatus>,
@@ -115,9 +117,9 @@ impl Responder {
     pub fn new(
         interfaces: Vec<(Interface, Uplink)>,
         changes: mpsc::Receiver<UplinkChange>,
-        pacing: Pacing,
+        announce: announce::Settings,
         states: watch::Receiver<Option<Arc<WireState>>>,
-        claims: mpsc::Sender<ForeignClaim>,
+        claims: mpsc::Sender<Heard>,
         on_stop: OnStop,
     ) -> Result<(Self, watch::Receiver<ResponderStatus>), DatapathError> {
         let open = |(interface, _): &(Interface, _)| GratuitousSender::open(interface.index());
@@ -131,12 +133,12 @@ impl Responder {
         let ports = interfaces
             .into_iter()
             .zip(senders)
-            .map(|((interface, uplink), sender)| Port::new(interface, uplink, sender, pacing))
+            .map(|((interface, uplink), sender)| Port::new(interface, uplink, sender, announce))
             .collect();
         let (status, status_receiver) = watch::channel(ResponderStatus::default());
         let responder = Self {
             ports,
-            pacing,
+            announce,
             states,
             changes,
             claims,
@@ -204,7 +206,7 @@ impl Responder {
             UplinkChange::Attached(interface, uplink) => {
                 match GratuitousSender::open(interface.index()) {
                     Ok(sender) => {
-                        self.ports.push(Port::new(*interface, uplink, sender, self.pacing));
+                        self.ports.push(Port::new(*interface, uplink, sender, self.announce));
                     }
                     // It went as fast as it came, which the next change says.
                     Err(error) => {
@@ -240,7 +242,7 @@ impl Responder {
         self.ports.iter().filter_map(Port::next_deadline).min()
     }
 
-    fn forward(&mut self, claim: ForeignClaim) {
+    fn forward(&mut self, claim: Heard) {
         if self.claims.try_send(claim).is_err() {
             self.claims_dropped += 1;
         }
@@ -280,7 +282,7 @@ async fn sleep_until(deadline: Option<BootTime>) {
 
 /// The next claim on any interface; cancel-safe, as a claim is taken out of its
 /// ring buffer only when it is returned.
-async fn next_claim(ports: &mut [Port]) -> ForeignClaim {
+async fn next_claim(ports: &mut [Port]) -> Heard {
     poll_fn(|cx| {
         for port in ports.iter_mut() {
             if let Poll::Ready(claim) = port.poll_claim(cx) {

@@ -87,7 +87,7 @@ fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
     let vip = |(vip, pinned): (&Vip, &PinnedVip)| VipStatus {
         vip: vip.to_string(),
         state: match pinned.entry {
-            WireEntry::Silent => State::Silent,
+            WireEntry::Silent | WireEntry::Probe { .. } => State::Silent,
             WireEntry::Answer { until } if now < until => {
                 State::Answering { remaining_seconds: seconds(until.since(now)) }
             }

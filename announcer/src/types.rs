@@ -208,6 +208,11 @@ pub struct NodeName(std::sync::Arc<str>);
 pub struct NodeNameError(String);
 
 impl NodeName {
+    /// For a machine that is no node and has no host name that could be one.
+    pub fn nameless() -> Self {
+        Self("nameless".into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

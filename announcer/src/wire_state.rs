@@ -1,7 +1,7 @@
 //! What one node should do on the wire: the whole desired state, handed from
 //! ownership (or the static list) to the responder over a `watch` channel.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::{
     intent::desired::InterfaceScope,
@@ -18,7 +18,18 @@ pub enum WireEntry {
     },
     /// Held elsewhere or by nobody: dropped, so that the kernel does not answer either.
     Silent,
+    /// Held here, and not claimed yet: dropped, and probed for (RFC 5227 section 2.1.1).
+    Probe {
+        /// When each probe is due.
+        at: ProbeTimes,
+    },
 }
+
+/// Probes before a first claim: PROBE_NUM of RFC 5227 section 1.1.
+pub const PROBES: u32 = 3;
+
+/// When the probes for one VIP are due, in order.
+pub type ProbeTimes = [BootTime; PROBES as usize];
 
 /// The whole desired state of the wire on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +39,9 @@ pub struct WireState {
     /// Where to answer, for VIPs that are not to be answered on every interface. On
     /// the others they are silent.
     pub scopes: BTreeMap<Vip, InterfaceScope>,
+    /// VIPs to be defended against another station by one announcement, each as often as
+    /// this instant changes (RFC 5227 section 2.4).
+    pub defences: BTreeMap<Vip, BootTime>,
     /// The session under which the answered VIPs are held; remembered beside the
     /// pinned maps, so that a restarted daemon can go on in it.
     pub session: Option<Session>,
@@ -86,4 +100,16 @@ pub enum ClaimKind {
     Request,
     /// Operation 2 with the VIP as sender.
     Reply,
+    /// Operation 1 for the VIP with nobody as sender: an ARP Probe by a station that is
+    /// about to use it. Reported while the VIP is not answered here.
+    Probe,
+}
+
+/// A foreign claim, and where it was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The claim.
+    pub claim: ForeignClaim,
+    /// The name of the interface.
+    pub interface: Arc<str>,
 }

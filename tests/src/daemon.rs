@@ -105,7 +105,8 @@ pub fn binary() -> Result<PathBuf> {
 
 impl DaemonBuilder {
     /// `announcer <subcommand>`, without the environment twins of its flags that this
-    /// process may have.
+    /// process may have, and without probing before first claims: tests, lab and benches
+    /// are about what comes after. The flag `--probe-interval` goes before.
     ///
     /// # Errors
     /// As [`binary`].
@@ -117,6 +118,7 @@ impl DaemonBuilder {
                 command.env_remove(key);
             }
         }
+        command.env("ANNOUNCER_PROBE_INTERVAL", "0");
         Ok(Self { command, name: "announcer".into() })
     }
 

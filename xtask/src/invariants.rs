@@ -22,7 +22,10 @@ const INVARIANTS: &[Invariant] = &[
     Invariant {
         statement: "decisions are pure: no clock, no I/O, no runtime, no client in them",
         within: &[
+            "announcer/src/announce/pacing",
+            "announcer/src/announce/probing",
             "announcer/src/announce/schedule",
+            "announcer/src/conflict",
             "announcer/src/datapath/plan",
             "announcer/src/intent/desired",
             "announcer/src/intent/eligibility",

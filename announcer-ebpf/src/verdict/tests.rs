@@ -397,6 +397,23 @@ fn our_own_frames_are_no_foreign_claim() {
     assert_passes(own, Counter::PassedReply);
 }
 
+/// RFC 5227 section 2.1.1: whoever probes for it here must hear of the other.
+#[test]
+fn a_probe_for_a_silent_vip_is_dropped_and_reported() {
+    let probe = Arp { sender: [0; 4], ..Arp::request(SILENT_VIP) };
+    let env = Fake::new();
+    assert_eq!(verdict(&mut probe.bytes()[..], &env), Verdict::Drop);
+    assert_eq!(env.counted(), [(Counter::Silenced, 1), (Counter::ClaimReported, 1)]);
+    let operation = abi::OPERATION_PROBE;
+    let record = ClaimRecord { at_ns: NOW, vip: SILENT_VIP, mac: ASKER, operation, target: [0; 4] };
+    assert_eq!(*env.claims.borrow(), [record]);
+
+    let ours = Arp { source: OURS, sender_mac: OURS, ..probe };
+    assert_verdict(&ours.bytes(), Verdict::Drop, &[(Counter::Silenced, 1)]);
+    // The answer defends the address: nobody needs to hear more.
+    assert_answered(Arp { sender: [0; 4], ..Arp::request(HELD_VIP) });
+}
+
 #[test]
 fn claims_are_limited_for_each_vip() {
     let env = Fake::new();

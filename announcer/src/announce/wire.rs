@@ -5,17 +5,18 @@
 //! interface into a buffer that nobody reads) and waits in poll(2) before it
 //! sends. Ours is bound with protocol 0, which receives nothing, and never waits.
 
-use std::{io, mem};
+use std::{io, mem, net::Ipv4Addr};
 
 use pnet::{
     packet::{
-        arp::{ArpHardwareTypes, ArpOperation, ArpOperations, MutableArpPacket},
+        arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket},
         ethernet::{EtherTypes, MutableEthernetPacket},
     },
     util,
 };
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
+use super::schedule::{Announcement, Kind};
 use crate::types::{IfIndex, MacAddr, Vip};
 
 /// Octets of an Ethernet header: two addresses and a type.
@@ -44,14 +45,30 @@ struct GratuitousFrames {
 impl GratuitousFrames {
     fn new(vip: Vip, mac: MacAddr) -> Self {
         Self {
-            request: frame(ArpOperations::Request, vip, mac, MacAddr::new([0; 6])),
-            reply: frame(ArpOperations::Reply, vip, mac, mac),
+            request: frame(Operation::Announcement, vip, mac),
+            reply: frame(Operation::Reply, vip, mac),
         }
     }
 }
 
+/// What the frame says about the VIP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Announcement,
+    Reply,
+    /// Does anybody have it? An ARP Probe (RFC 5227 section 2.1.1): the sender address is
+    /// zero, so that no neighbour learns from it.
+    Probe,
+}
+
 #[expect(clippy::expect_used, reason = "60 octets hold an Ethernet header (14) and an ARP (28)")]
-fn frame(operation: ArpOperation, vip: Vip, mac: MacAddr, target_mac: MacAddr) -> Frame {
+fn frame(operation: Operation, vip: Vip, mac: MacAddr) -> Frame {
+    let nobody = MacAddr::new([0; 6]);
+    let (operation, sender, target_mac) = match operation {
+        Operation::Announcement => (ArpOperations::Request, vip.ip(), nobody),
+        Operation::Reply => (ArpOperations::Reply, vip.ip(), mac),
+        Operation::Probe => (ArpOperations::Request, Ipv4Addr::UNSPECIFIED, nobody),
+    };
     let mut frame = [0; MIN_FRAME_LEN];
     let (header, payload) = frame.split_at_mut(ETHERNET_HEADER_LEN);
 
@@ -67,7 +84,7 @@ fn frame(operation: ArpOperation, vip: Vip, mac: MacAddr, target_mac: MacAddr) -
     arp.set_proto_addr_len(4);
     arp.set_operation(operation);
     arp.set_sender_hw_addr(to_pnet(mac));
-    arp.set_sender_proto_addr(vip.ip());
+    arp.set_sender_proto_addr(sender);
     arp.set_target_hw_addr(to_pnet(target_mac));
     arp.set_target_proto_addr(vip.ip());
     frame
@@ -94,17 +111,29 @@ impl GratuitousSender {
         Ok(Self { socket })
     }
 
-    /// Sends one round: the request form, then the reply form. Never waits.
+    /// Sends one announcement in the forms of its kind: the request form, and but for a
+    /// refresh the reply form. Never waits.
     ///
     /// # Errors
     /// The first error of the two; both frames are tried. EAGAIN or ENOBUFS: the
     /// transmit queue is full. ENETDOWN: the interface is down. ENXIO: it is
     /// gone, and the sender must be opened anew.
-    pub fn send(&self, vip: Vip, mac: MacAddr) -> io::Result<()> {
-        let frames = GratuitousFrames::new(vip, mac);
+    pub fn send(&self, announcement: Announcement, mac: MacAddr) -> io::Result<()> {
+        let frames = GratuitousFrames::new(announcement.vip, mac);
         let request = self.socket.send(&frames.request);
-        let reply = self.socket.send(&frames.reply);
+        let reply = match announcement.kind {
+            Kind::Refresh => Ok(0),
+            Kind::Takeover(_) | Kind::Defence => self.socket.send(&frames.reply),
+        };
         request.and(reply).map(drop)
+    }
+
+    /// Sends one ARP Probe (RFC 5227 section 2.1.1). Never waits.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn probe(&self, vip: Vip, mac: MacAddr) -> io::Result<()> {
+        self.socket.send(&frame(Operation::Probe, vip, mac)).map(drop)
     }
 }
 

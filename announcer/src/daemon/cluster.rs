@@ -11,6 +11,8 @@ use tracing::warn;
 use super::{DaemonError, token};
 use crate::{
     config::Cluster,
+    conflict,
+    events::{self, Reports},
     intent::{self, index::Links},
     ownership::{
         driver::{self, Channels},
@@ -19,13 +21,14 @@ use crate::{
         timing::Timing,
     },
     types::{MacAddr, NodeName},
-    wire_state::{Adopted, ForeignClaim, WireState},
+    wire_state::{Adopted, Heard, WireState},
 };
 
 /// What the ownership task needs.
 pub(super) struct Ownership {
     pub(super) cluster: Cluster,
     pub(super) timing: Timing,
+    pub(super) conflict: conflict::Settings,
     /// Those that this node announces with.
     pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
     pub(super) adopted: Option<Adopted>,
@@ -38,10 +41,10 @@ impl Ownership {
         self,
         client: Client,
         wire: watch::Sender<Option<Arc<WireState>>>,
-        claims: mpsc::Receiver<ForeignClaim>,
+        claims: mpsc::Receiver<Heard>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, macs, adopted, links } = self;
+        let Self { cluster, timing, conflict, macs, adopted, links } = self;
         let (intent_in, intent) = watch::channel(None);
         let watching = intent::watch::run(
             client.clone(),
@@ -50,6 +53,8 @@ impl Ownership {
             links,
             intent_in,
         );
+        let (reports, occurrences) = Reports::channel();
+        let reporting = events::publish(client.clone(), cluster.node.clone(), occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =
@@ -60,11 +65,12 @@ impl Ownership {
             on_api_loss: cluster.on_api_loss,
             handover_timeout: cluster.handover_timeout,
             rebalance: cluster.rebalance,
+            probing: conflict.probe_interval.is_some(),
         };
-        let channels = Channels { intent, claims, wire, drain };
+        let channels = Channels { intent, claims, reports, wire, drain };
         tokio::select! {
-            ((), ()) = async { tokio::join!(watching, finding) } => {}
-            () = driver::run(settings, adopted, store, channels) => {}
+            ((), (), _) = async { tokio::join!(watching, finding, reporting) } => {}
+            () = driver::run(settings, conflict, adopted, store, channels) => {}
         }
     }
 }

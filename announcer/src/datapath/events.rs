@@ -13,7 +13,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use announcer_ebpf::abi::ClaimRecord;
+use announcer_ebpf::abi::{self, ClaimRecord};
 
 use super::error::DatapathError;
 use crate::{
@@ -83,6 +83,7 @@ fn decode(record: &[u8]) -> Option<ForeignClaim> {
         mac: MacAddr::new(*mac),
         announces: target == vip,
         kind: match u16::from_ne_bytes(*operation) {
+            abi::OPERATION_PROBE => ClaimKind::Probe,
             1 => ClaimKind::Request,
             2 => ClaimKind::Reply,
             _ => return None,
@@ -165,6 +166,8 @@ mod tests {
         };
         assert_eq!(decode(&record(2, VIP)), Some(claim));
         assert_eq!(decode(&record(1, VIP)).map(|claim| claim.kind), Some(ClaimKind::Request));
+        let probe = ForeignClaim { announces: false, kind: ClaimKind::Probe, ..claim };
+        assert_eq!(decode(&record(abi::OPERATION_PROBE, [0; 4])), Some(probe));
         let answer = ForeignClaim { announces: false, ..claim };
         assert_eq!(decode(&record(2, [192, 0, 2, 1])), Some(answer));
     }

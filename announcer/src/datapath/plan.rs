@@ -162,7 +162,7 @@ impl MapImage {
             let group = match (self.entries.get(vip), wanted) {
                 (Some(current), WireEntry::Answer { .. }) if is_held(current) => &mut renewals,
                 (_, WireEntry::Answer { .. }) => &mut takeovers,
-                (_, WireEntry::Silent) => &mut silent,
+                (_, WireEntry::Silent | WireEntry::Probe { .. }) => &mut silent,
             };
             group.push((*vip, *wanted));
         }
@@ -212,7 +212,9 @@ fn with_slot(wanted: WireEntry, slot: u32) -> VipEntry {
         WireEntry::Answer { until } => {
             VipEntry { valid_until_ns: until.as_nanos(), slot, flags: HELD }
         }
-        WireEntry::Silent => VipEntry { valid_until_ns: 0, slot, flags: SILENT },
+        WireEntry::Silent | WireEntry::Probe { .. } => {
+            VipEntry { valid_until_ns: 0, slot, flags: SILENT }
+        }
     }
 }
 

@@ -43,12 +43,26 @@ pub struct VipIntent {
     pub preferred: Arc<BTreeSet<NodeName>>,
     /// The interfaces of *this* node to answer on, should it hold the VIP.
     pub interfaces: InterfaceScope,
+    /// The Services that it is for, sorted: whom to tell when something is wrong with it.
+    pub services: Arc<[ServiceRef]>,
+}
+
+/// A Service, as an Event names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceRef {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `metadata.uid`: `kubectl describe` shows the Events of this very object only.
+    pub uid: Arc<str>,
 }
 
 impl VipIntent {
-    /// On these nodes, without preference, on every interface.
+    /// On these nodes, without preference, on every interface, for no Service.
     pub fn on(eligible: Arc<BTreeSet<NodeName>>) -> Self {
-        Self { eligible, preferred: Arc::default(), interfaces: InterfaceScope::All }
+        let (preferred, services) = (Arc::default(), Arc::default());
+        Self { eligible, preferred, interfaces: InterfaceScope::All, services }
     }
 }
 

@@ -15,7 +15,7 @@ use futures::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamMap;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use self::log::Log;
 use super::{
@@ -26,8 +26,10 @@ use super::{
     watch::{self as leases, LeaseEvent},
 };
 use crate::{
-    types::{BootTime, MacAddr, NodeName},
-    wire_state::{Adopted, ForeignClaim, WireState},
+    conflict::{self, Claims, Stranger},
+    events::{Occurrence, Reports},
+    types::{BootTime, MacAddr, NodeName, Vip},
+    wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
 };
 
 /// Requests about VIPs under way at once; renewals and fences never queue behind them.
@@ -42,7 +44,9 @@ pub struct Channels {
     /// What should be announced; `None` until the first sync.
     pub intent: watch::Receiver<Option<Arc<Intent>>>,
     /// Frames of others that claim a VIP. Lossy: the data plane reports again.
-    pub claims: mpsc::Receiver<ForeignClaim>,
+    pub claims: mpsc::Receiver<Heard>,
+    /// What the Services' people are to know of conflicts.
+    pub reports: Reports,
     /// The desired state of the wire.
     pub wire: watch::Sender<Option<Arc<WireState>>>,
     /// Becomes true when everything is to be handed over.
@@ -50,14 +54,23 @@ pub struct Channels {
 }
 
 /// Runs the protocol until a drain has come to its end.
-pub async fn run(settings: Settings, adopted: Option<Adopted>, store: Store, channels: Channels) {
+pub async fn run(
+    settings: Settings,
+    conflicts: conflict::Settings,
+    adopted: Option<Adopted>,
+    store: Store,
+    channels: Channels,
+) {
     let api = store.api().clone();
     let events = stream::select(leases::vip_leases(api.clone()), leases::sessions(api));
-    Driver::new(settings, adopted, store, channels).run(events).await;
+    let claims = Claims::new(conflicts, settings.me.clone());
+    Driver::new(settings, claims, adopted, store, channels).run(events).await;
 }
 
 struct Driver {
     machine: Machine,
+    /// Between what the machine says and the wire.
+    claims: Claims,
     store: Store,
     channels: Channels,
     /// Requests about VIPs that wait for their turn, and how many are under way.
@@ -71,9 +84,16 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(settings: Settings, adopted: Option<Adopted>, store: Store, channels: Channels) -> Self {
+    fn new(
+        settings: Settings,
+        claims: Claims,
+        adopted: Option<Adopted>,
+        store: Store,
+        channels: Channels,
+    ) -> Self {
         Self {
             machine: Machine::new(settings, adopted),
+            claims,
             store,
             channels,
             waiting: VecDeque::new(),
@@ -107,7 +127,8 @@ impl Driver {
             }
             let turn = (!self.waiting.is_empty() && self.under_way < VIP_REQUESTS)
                 .then(|| self.pace.next(now));
-            let deadline = turn.into_iter().chain([self.machine.next_deadline(now)]).min();
+            let deadline = turn.into_iter().chain(self.claims.next_deadline());
+            let deadline = deadline.chain([self.machine.next_deadline(now)]).min();
             let wait = deadline.unwrap_or(now).since(now);
             // Cancel-safe: each branch takes one whole message or nothing.
             tokio::select! {
@@ -178,26 +199,52 @@ impl Driver {
         }
     }
 
-    fn claimed(&mut self, claim: ForeignClaim) {
+    fn claimed(&mut self, Heard { claim, interface }: Heard) {
         // Two of our interfaces on one segment hear each other.
         if self.store.announces_with(claim.mac) {
             return;
         }
-        let rival = self.macs.get(&claim.mac);
+        let now = BootTime::now();
+        let (vip, mac) = (claim.vip, claim.mac);
+        let probes = claim.kind == ClaimKind::Probe;
         // Who takes over announces it. An old holder may still answer a question of this
         // node's own kernel when this one has offered the VIP in its turn.
-        let takes_over = rival.is_some() && claim.announces;
-        match rival {
-            Some(node) => debug!(
-                vip = %claim.vip, %node, mac = %claim.mac, announces = claim.announces,
-                "rival claims"
-            ),
-            None => warn!(
-                vip = %claim.vip, mac = %claim.mac, kind = ?claim.kind,
-                "address conflict: a station that is no announcer claims the VIP"
-            ),
+        let mut takes_over = false;
+        if let Some(node) = self.macs.get(&mac) {
+            let announces = claim.announces;
+            debug!(%vip, %node, %mac, kind = ?claim.kind, announces, "rival claims");
+            takes_over = announces;
+        } else if self.is_ours(vip, now) {
+            self.claims.heard(now, vip, Stranger { mac, interface, probes });
+            self.tell();
+        } else {
+            debug!(%vip, %mac, kind = ?claim.kind, "a stranger claims a VIP that is not ours");
         }
-        self.machine.input(BootTime::now(), Input::Rival { vip: claim.vip, takes_over });
+        // Who probes does not use it yet.
+        if !probes {
+            self.machine.input(now, Input::Rival { vip, takes_over });
+        }
+    }
+
+    /// Whether this node answers for a VIP, or would if there were no conflict.
+    fn is_ours(&self, vip: Vip, now: BootTime) -> bool {
+        let wire = self.channels.wire.borrow();
+        let entry = wire.as_ref().and_then(|state| state.vips.get(&vip));
+        let answers = matches!(entry, Some(WireEntry::Answer { until }) if now < *until);
+        answers || self.claims.concerns(vip)
+    }
+
+    /// Tells people of conflicts: in the log, and of their edges by Events.
+    fn tell(&mut self) {
+        for notice in self.claims.take_notices() {
+            notice.log();
+            let intent = self.channels.intent.borrow();
+            let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&notice.vip));
+            if let Some(wanted) = wanted.filter(|_| notice.is_edge()) {
+                let services = wanted.services.clone();
+                self.channels.reports.send(Occurrence { services, notice });
+            }
+        }
     }
 
     fn answered(&mut self, (request, answer, error): Attempted) {
@@ -214,7 +261,12 @@ impl Driver {
     fn publish(&mut self, now: BootTime) {
         let ending = *self.channels.drain.borrow();
         self.log.session(self.machine.heartbeat().session(), ending);
-        let Some(state) = self.machine.wire(now) else { return };
+        let Some(mut state) = self.machine.wire(now) else { return };
+        for vip in self.machine.take_first_claims() {
+            self.claims.claim_first(now, vip);
+        }
+        self.claims.follow(now, &mut state);
+        self.tell();
         let state = Some(Arc::new(state));
         let log = &mut self.log;
         self.channels.wire.send_if_modified(|current| {

@@ -73,6 +73,9 @@ pub struct Settings {
     /// Least time between two VIPs that are given to nodes where they belong
     /// rather; `None`: VIPs stay where they are.
     pub rebalance: Option<Duration>,
+    /// Whether VIPs that nobody held before are to be told apart (see
+    /// [`Machine::take_first_claims`]).
+    pub probing: bool,
 }
 
 impl Settings {
@@ -104,6 +107,8 @@ pub struct Machine {
     misplaced: BTreeMap<Vip, NodeName>,
     /// Not before then is the next of them offered.
     next_move: BootTime,
+    /// VIPs that came to this node from nobody since they were last asked for.
+    first_claims: BTreeSet<Vip>,
     /// Slots to look at in the next poll; a change of sessions or intent marks all.
     dirty: BTreeSet<Vip>,
     timers: BTreeSet<(BootTime, Vip)>,
@@ -137,6 +142,7 @@ impl Machine {
             draining: false,
             misplaced: BTreeMap::new(),
             next_move: BootTime::ZERO,
+            first_claims: BTreeSet::new(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
         }
@@ -268,7 +274,7 @@ impl Machine {
         let scopes = scopes.map(|(vip, wanted)| (*vip, wanted.interfaces.clone())).collect();
         // Killed before that comparison, we leave to the next what was left to us.
         let session = session.or(self.heartbeat.inherited()).cloned();
-        Some(WireState { vips, scopes, session })
+        Some(WireState { vips, scopes, session, ..WireState::default() })
     }
 
     /// Whether a drain has come to its end.
@@ -389,9 +395,23 @@ impl Machine {
     }
 
     fn vip_seen(&mut self, now: BootTime, vip: Vip, seen: Seen<VipLease>) {
-        if self.slots.entry(vip).or_default().observe(now, &self.settings.me, seen) {
+        let slot = self.slots.entry(vip).or_default();
+        if slot.observe(now, &self.settings.me, seen) {
             self.dirty.insert(vip);
+            if let Some(Claim::Held { node, .. }) = slot.claim() {
+                let mine = *node == self.settings.me;
+                if std::mem::take(&mut slot.from_nobody) && mine {
+                    self.first_claims.insert(vip);
+                }
+            }
         }
+    }
+
+    /// VIPs that this node has taken since the last call and that no node is known to
+    /// have held before: a stranger may have the address (RFC 5227 section 2.1). Whoever
+    /// takes over from a known holder need not ask, and has no time to.
+    pub fn take_first_claims(&mut self) -> BTreeSet<Vip> {
+        std::mem::take(&mut self.first_claims)
     }
 
     fn answered(&mut self, now: BootTime, request: Request, answer: Answer) {

@@ -57,6 +57,9 @@ pub struct Slot {
     pub setbacks: u32,
     /// A read is due (a conflict, a doubt).
     pub must_read: bool,
+    /// The write that is under way, or was last, takes it from nobody: no node is known
+    /// to have held it.
+    pub from_nobody: bool,
     /// Given up for good: no answering while the release is on its way.
     pub dropping: bool,
     /// A release of this version that was given up may still be applied.

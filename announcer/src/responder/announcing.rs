@@ -1,10 +1,12 @@
-//! Which VIPs one interface announces: pure. It follows from what the maps answer.
+//! Which VIPs one interface announces and probes for: pure. It follows from what the
+//! maps answer, and from the desired state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    announce::{Announcement, Pacing, Schedule},
+    announce::{Announcement, Schedule, Settings, probing::Probes},
     types::{BootTime, Vip},
+    wire_state::{WireEntry, WireState},
 };
 
 /// The announcements of one interface.
@@ -13,11 +15,19 @@ pub(super) struct Announcing {
     schedule: Schedule,
     /// VIPs that were answered when last looked at, and whose announcements began.
     announced: BTreeSet<Vip>,
+    /// The defences of the last desired state: each is carried out once.
+    defended: BTreeMap<Vip, BootTime>,
+    probes: Probes,
 }
 
 impl Announcing {
-    pub(super) fn new(pacing: Pacing) -> Self {
-        Self { schedule: Schedule::new(pacing), announced: BTreeSet::new() }
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            schedule: Schedule::new(settings),
+            announced: BTreeSet::new(),
+            defended: BTreeMap::new(),
+            probes: Probes::default(),
+        }
     }
 
     /// The maps were written: `before` was answered just before, `after` is now.
@@ -41,6 +51,30 @@ impl Announcing {
         self.schedule.restart_all(now);
     }
 
+    /// What else the desired state wants: VIPs to be defended, and to be probed for.
+    /// To be called after [`Self::follow`].
+    pub(super) fn follow_claims(&mut self, state: &WireState, now: BootTime) {
+        for (vip, at) in &state.defences {
+            if self.defended.get(vip) != Some(at) && self.announced.contains(vip) {
+                self.schedule.defend(*vip, now);
+            }
+        }
+        self.defended.clone_from(&state.defences);
+        let probed = state.vips.iter().filter_map(|(vip, entry)| match entry {
+            WireEntry::Probe { at } => Some((*vip, *at)),
+            WireEntry::Answer { .. } | WireEntry::Silent => None,
+        });
+        self.probes.follow(probed);
+    }
+
+    /// The VIPs to send a probe for now. Probes are not held back, as what follows does
+    /// not wait for them; announcements are, instead.
+    pub(super) fn probes_due(&mut self, now: BootTime) -> Vec<Vip> {
+        let due = self.probes.poll(now);
+        self.schedule.spend(now, u32::try_from(due.len()).unwrap_or(u32::MAX));
+        due
+    }
+
     /// What is to be sent now. A VIP that is no longer answered is not announced.
     pub(super) fn due(&mut self, answering: &BTreeSet<Vip>, now: BootTime) -> Vec<Announcement> {
         let mut due = self.schedule.poll(now);
@@ -56,7 +90,7 @@ impl Announcing {
     }
 
     pub(super) fn next_deadline(&self) -> Option<BootTime> {
-        self.schedule.next_deadline()
+        self.schedule.next_deadline().into_iter().chain(self.probes.next_deadline()).min()
     }
 }
 

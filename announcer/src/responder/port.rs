@@ -3,17 +3,18 @@
 use std::{
     collections::BTreeSet,
     io,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use super::{InterfaceStatus, announcing::Announcing};
 use crate::{
-    announce::{GratuitousSender, Pacing, schedule::FRAMES_PER_ROUND},
+    announce::{self, GratuitousSender},
     datapath::{DatapathError, Interface, Silence, Written, plan::MapOp},
     intent::eligibility::LinkState,
     types::{BootTime, IfIndex, Vip},
     uplink::Uplink,
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    wire_state::{Heard, WireEntry, WireState},
 };
 
 /// More failures of one state than this are counted, not listed.
@@ -30,6 +31,7 @@ pub(super) struct Port {
     off_link: BTreeSet<Vip>,
     gratuitous_sent: u64,
     gratuitous_failed: u64,
+    probes_sent: u64,
     write_failures: u64,
     /// The last round could not be sent: that was logged already.
     is_failing: bool,
@@ -40,17 +42,18 @@ impl Port {
         interface: Interface,
         uplink: Uplink,
         sender: GratuitousSender,
-        pacing: Pacing,
+        settings: announce::Settings,
     ) -> Self {
         let mut port = Self {
             interface,
             uplink,
             sender,
-            announcing: Announcing::new(pacing),
+            announcing: Announcing::new(settings),
             unplaced: Vec::new(),
             off_link: BTreeSet::new(),
             gratuitous_sent: 0,
             gratuitous_failed: 0,
+            probes_sent: 0,
             write_failures: 0,
             is_failing: false,
         };
@@ -109,6 +112,7 @@ impl Port {
         // What could not be withdrawn is answered still, but not announced.
         after.retain(|vip| matches!(state.vips.get(vip), Some(WireEntry::Answer { .. })));
         self.announcing.follow(&before, &after, now);
+        self.announcing.follow_claims(&state, now);
         self.warn_off_link(&after);
 
         let name = &*self.uplink.name;
@@ -149,20 +153,30 @@ impl Port {
         self.off_link = off_link;
     }
 
-    /// Sends the gratuitous ARP that is due.
+    /// Sends the gratuitous ARP and the probes that are due.
     pub(super) fn announce(&mut self) {
         let now = BootTime::now();
         if self.announcing.next_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
+        for vip in self.announcing.probes_due(now) {
+            match self.sender.probe(vip, self.interface.mac()) {
+                Ok(()) => {
+                    self.probes_sent += 1;
+                    self.is_failing = false;
+                    tracing::debug!(interface = self.uplink.name, %vip, "probed");
+                }
+                Err(error) => self.note_failure(vip, &error),
+            }
+        }
         let answering = self.interface.answering(now);
         for announcement in self.announcing.due(&answering, now) {
-            match self.sender.send(announcement.vip, self.interface.mac()) {
+            match self.sender.send(announcement, self.interface.mac()) {
                 Ok(()) => {
-                    self.gratuitous_sent += u64::from(FRAMES_PER_ROUND);
+                    self.gratuitous_sent += u64::from(announcement.kind.frames());
                     self.is_failing = false;
                     tracing::debug!(interface = self.uplink.name, vip = %announcement.vip,
-                        round = announcement.round, "announced");
+                        kind = ?announcement.kind, "announced");
                 }
                 Err(error) => self.note_failure(announcement.vip, &error),
             }
@@ -183,13 +197,15 @@ impl Port {
         self.announcing.next_deadline()
     }
 
-    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<ForeignClaim> {
+    pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         if let Some(logs) = self.interface.logs() {
             // Ready only when the event loop shuts down.
             let _ = logs.poll_forward(cx);
         }
         match self.interface.claims().poll_next(cx) {
-            Poll::Ready(Ok(claim)) => Poll::Ready(claim),
+            Poll::Ready(Ok(claim)) => {
+                Poll::Ready(Heard { claim, interface: Arc::from(&*self.uplink.name) })
+            }
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
@@ -206,6 +222,7 @@ impl Port {
             unplaced: self.unplaced.len(),
             gratuitous_sent: self.gratuitous_sent,
             gratuitous_failed: self.gratuitous_failed,
+            probes_sent: self.probes_sent,
             write_failures: self.write_failures,
         }
     }

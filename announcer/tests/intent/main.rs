@@ -3,4 +3,5 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod crd;
+mod events;
 mod watches;

@@ -4,13 +4,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use announcer::{
-    announce::Pacing,
+    announce,
     datapath::{Interface, Options},
     intent::eligibility::LinkState,
     responder::{OnStop, Responder, ResponderStatus, UplinkChange},
     types::{BootTime, MacAddr, Vip},
     uplink::Uplink,
-    wire_state::{ForeignClaim, WireEntry, WireState},
+    wire_state::{Heard, WireEntry, WireState},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -24,7 +24,7 @@ struct Running {
     states: watch::Sender<Option<Arc<WireState>>>,
     changes: mpsc::Sender<UplinkChange>,
     status: watch::Receiver<ResponderStatus>,
-    claims: mpsc::Receiver<ForeignClaim>,
+    claims: mpsc::Receiver<Heard>,
     task: JoinHandle<Result<(), announcer::datapath::DatapathError>>,
 }
 
@@ -40,9 +40,9 @@ impl Running {
         let (changes, changed) = mpsc::channel(1);
         let (states, receiver) = watch::channel(None);
         let (sender, claims) = mpsc::channel(1);
-        let pacing = Pacing::default();
+        let settings = announce::Settings::default();
         let (responder, status) =
-            Responder::new(vec![(interface, uplink)], changed, pacing, receiver, sender, on_stop)
+            Responder::new(vec![(interface, uplink)], changed, settings, receiver, sender, on_stop)
                 .expect("root");
         Self { states, changes, status, claims, task: tokio::spawn(responder.run()) }
     }
@@ -196,7 +196,8 @@ fn claims_are_forwarded_and_dropped_when_nobody_fetches_them() {
         // There is room for one.
         let dropped = running.status.wait_for(|status| status.claims_dropped == 2);
         dropped.await.expect("the responder runs");
-        let claim = running.claims.recv().await.expect("the responder runs");
+        let Heard { claim, interface } = running.claims.recv().await.expect("the responder runs");
+        assert_eq!(&*interface, "dut");
         assert_eq!((claim.vip, claim.mac), (vip(10), MacAddr::new(ASKER)));
         running.stop().await;
     });

@@ -152,6 +152,7 @@ impl Node {
             on_api_loss: scope.on_loss,
             handover_timeout: scope.handover_timeout,
             rebalance: scope.rebalance,
+            probing: false,
         };
         let mut machine = Machine::new(settings, adopted);
         machine.input(now, Input::Intent(intent));
@@ -238,7 +239,7 @@ impl Node {
             self.answers_until = match wire.vips.get(&scope.vip) {
                 // What is over is over: one such entry is like another.
                 Some(WireEntry::Answer { until }) => Some(*until).filter(|until| now < *until),
-                Some(WireEntry::Silent) | None => {
+                Some(WireEntry::Silent | WireEntry::Probe { .. }) | None => {
                     self.offering = false;
                     None
                 }

@@ -43,6 +43,7 @@ impl Flags {
             on_api_loss: self.on_loss,
             handover_timeout: HANDOVER_TIMEOUT,
             rebalance: self.rebalance,
+            probing: false,
         }
     }
 }
@@ -142,7 +143,7 @@ impl Plane {
     pub(crate) fn follow(&mut self, now: BootTime, wire: WireState) -> Vec<(Vip, u64)> {
         let answered = wire.vips.iter().filter_map(|(vip, entry)| match entry {
             WireEntry::Answer { until, .. } => Some((*vip, *until)),
-            WireEntry::Silent => None,
+            WireEntry::Silent | WireEntry::Probe { .. } => None,
         });
         let before = std::mem::replace(&mut self.map, answered.collect());
         self.session = wire.session;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use announcer_apiserver::{ApiServer, Audit, CustomResource, GroupResource, NAMESPACES};
+use announcer_apiserver::{
+    ApiServer, Audit, CustomResource, GroupResource, LabelSelector, NAMESPACES,
+};
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -89,6 +91,19 @@ impl Objects<'_> {
                 Ok(found) => found,
                 Err(error) => panic!("reading {of} {name}: {error:#}"),
             },
+        }
+    }
+
+    /// All objects of a kind in a namespace.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub fn list(&self, of: &GroupResource, namespace: &str) -> Result<Vec<Value>> {
+        match self.0 {
+            Store::Embedded(objects) => {
+                Ok(objects.list(of, Some(namespace), &LabelSelector::default()))
+            }
+            Store::Real(control) => control.admin().list(of, namespace),
         }
     }
 

@@ -4,6 +4,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, which prints the logs too, and tells what it measured"
 )]
@@ -12,6 +13,7 @@ mod answering;
 mod api_loss;
 mod by_hand;
 mod churn;
+mod conflict;
 mod crash;
 mod economy;
 mod eligibility;

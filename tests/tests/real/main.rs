@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, which prints the logs too, and tells what it measured"
 )]
@@ -14,6 +15,8 @@ mod by_hand;
 #[path = "../cluster/churn.rs"]
 mod churn;
 mod compacted;
+#[path = "../cluster/conflict.rs"]
+mod conflict;
 #[path = "../cluster/crash.rs"]
 mod crash;
 #[path = "../cluster/eligibility.rs"]

@@ -2,11 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    net::Ipv4Addr,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use announcer_apiserver::{GroupResource, Match, SERVICES, Verb};
 use announcer_tests::{
+    arp::{ArpFrame, Mac, Op},
+    capture::Injector,
     cluster::{ANNOUNCE, Cluster, NAMESPACE, SERVICES_IN, SOON},
     controlplane::{ControlPlane, Pooled},
     lab::CLIENT_NIC,
@@ -15,6 +18,9 @@ use announcer_tests::{
 use serde_json::{Value, json};
 
 use crate::{OTHER, THIRD, VIP, quick};
+
+/// A second address of the Service that has OTHER.
+const FOURTH: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 13);
 
 const ACCOUNT: &str = "system:serviceaccount:announcer-system:announcer";
 
@@ -103,7 +109,7 @@ fn services_that_call_for_all_kinds(cluster: &Cluster) {
     cluster.set_gateway("edge", json!({ label: value })).unwrap();
     let made = json!({ "gateway.networking.k8s.io/gateway-name": "edge" });
     cluster.create_service_without_address("edge", made).unwrap();
-    cluster.set_addresses("edge", &[OTHER]).unwrap();
+    cluster.set_addresses("edge", &[OTHER, FOURTH]).unwrap();
 
     let ingresses = GroupResource::new("networking.k8s.io", "ingresses");
     let backend = json!({ "service": { "name": "local", "port": { "number": 80 } } });
@@ -148,6 +154,16 @@ fn the_roles_grant_what_is_used_and_nothing_else() {
     cluster.kill(holder).unwrap();
     cluster.wait_for_holder(VIP, SOON, |n| n != holder).unwrap();
     cluster.terminate(holder % 3 + 1, SOON).unwrap();
+    // Conflicts over two addresses of one Service are one Event that is counted.
+    let last = (holder + 1) % 3 + 1;
+    let stranger = Injector::open(cluster.lab().client(), CLIENT_NIC).unwrap();
+    for vip in [OTHER, FOURTH] {
+        cluster.wait_for_holder(vip, SOON, |n| n == last).unwrap();
+        let ask = Probe::new(vip).rate(100).start(cluster.lab().client(), CLIENT_NIC).unwrap();
+        ask.wait_answer_by(cluster.lab().node(last).mac, SOON).unwrap();
+        let claim = ArpFrame::announcement(Mac([0x52, 0x54, 0, 0, 0, 1]), vip, Op::Reply);
+        stranger.send(&claim.to_padded_bytes()).unwrap();
+    }
 
     let granted = granted(cluster.control_plane());
     assert!(!granted.is_empty());

@@ -8,6 +8,7 @@
 )]
 
 mod answering;
+mod conflict;
 mod gratuitous;
 mod interfaces;
 mod lifecycle;

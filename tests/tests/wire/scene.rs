@@ -132,6 +132,20 @@ impl Scene {
         daemon
     }
 
+    /// Gives the node another interface on the same switch.
+    pub(crate) fn plug_in_too(&mut self, name: &str, mac: Mac) {
+        let nic = Nic { name, mac, address: None };
+        self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap();
+    }
+
+    /// Plugs another host into the switch, with this address on its interface.
+    pub(crate) fn host(&mut self, label: &str, mac: Mac, address: Option<Ipv4Addr>) -> NetNs {
+        let host = NetNs::new(label).unwrap();
+        let nic = Nic { name: CLIENT_NIC, mac, address: address.map(|ip| (ip, 24)) };
+        self.segment.as_mut().unwrap().attach(&host, &nic).unwrap();
+        host
+    }
+
     /// Asks for [`VIP`] at 1 kHz.
     pub(crate) fn probe(&self) -> ProbeHandle {
         Probe::new(VIP).start(&self.client, CLIENT_NIC).unwrap()

@@ -19,6 +19,10 @@ fn vip() -> Vip {
 }
 
 fn expected(operation: u8, target_mac: [u8; 6]) -> Vec<u8> {
+    expected_from(VIP, operation, target_mac)
+}
+
+fn expected_from(sender: [u8; 4], operation: u8, target_mac: [u8; 6]) -> Vec<u8> {
     let mut f = Vec::new();
     f.extend([0xff; 6]); // to everybody
     f.extend(MAC); // from us
@@ -28,7 +32,7 @@ fn expected(operation: u8, target_mac: [u8; 6]) -> Vec<u8> {
     f.extend([6, 4]); // address lengths
     f.extend([0x00, operation]);
     f.extend(MAC);
-    f.extend(VIP);
+    f.extend(sender);
     f.extend(target_mac);
     f.extend(VIP);
     f.resize(60, 0); // padding
@@ -85,14 +89,40 @@ fn one_round_is_both_forms_on_the_wire() {
     in_new_netns(|| {
         let listener = listen_for_arp();
         let sender = GratuitousSender::open(loopback()).expect("a sender");
-        sender.send(vip(), MacAddr::new(MAC)).expect("both frames sent");
-
-        assert_eq!(receive(&listener), expected(1, [0; 6]));
-        assert_eq!(receive(&listener), expected(2, MAC));
+        for kind in [Kind::Takeover(1), Kind::Defence] {
+            let round = Announcement { vip: vip(), kind };
+            sender.send(round, MacAddr::new(MAC)).expect("both frames sent");
+            assert_eq!(receive(&listener), expected(1, [0; 6]));
+            assert_eq!(receive(&listener), expected(2, MAC));
+        }
 
         let mut buffer = [mem::MaybeUninit::uninit(); 1];
         let nothing = sender.socket.recv(&mut buffer).expect_err("nothing is received");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn a_refresh_is_the_request_form_alone() {
+    in_new_netns(|| {
+        let listener = listen_for_arp();
+        let sender = GratuitousSender::open(loopback()).expect("a sender");
+        let refresh = Announcement { vip: vip(), kind: Kind::Refresh };
+        for _ in 0..2 {
+            sender.send(refresh, MacAddr::new(MAC)).expect("sent");
+            assert_eq!(receive(&listener), expected(1, [0; 6]));
+        }
+    });
+}
+
+/// RFC 5227 section 2.1.1: the sender address and the target hardware address are zero.
+#[test]
+fn a_probe_asks_in_the_name_of_nobody() {
+    in_new_netns(|| {
+        let listener = listen_for_arp();
+        let sender = GratuitousSender::open(loopback()).expect("a sender");
+        sender.probe(vip(), MacAddr::new(MAC)).expect("sent");
+        assert_eq!(receive(&listener), expected_from([0; 4], 1, [0; 6]));
     });
 }
 

@@ -1,6 +1,9 @@
 //! What the index keeps of each object: only what intent needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::{
     api::{
@@ -27,6 +30,7 @@ pub(super) fn labels(from: Option<&BTreeMap<String, String>>) -> Labels {
 /// A Service that has, or may get, addresses to announce.
 #[derive(Debug, PartialEq)]
 pub(super) struct ServiceFacts {
+    pub(super) uid: Arc<str>,
     pub(super) labels: Labels,
     /// Whose labels it inherits.
     pub(super) parents: Box<[ParentKey]>,
@@ -65,6 +69,7 @@ impl ServiceFacts {
             .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
             .filter_map(|i| i.ip.as_deref());
         Ok(Self {
+            uid: service.metadata.uid.as_deref().unwrap_or_default().into(),
             labels: labels(service.metadata.labels.as_ref()),
             parents: parents(service),
             load_balancer,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        desired::{Candidacy, InterfaceScope, VipIntent},
+        desired::{Candidacy, InterfaceScope, ServiceRef, VipIntent},
         eligibility::{LinkState, LinkTrouble, NotAnnounced},
     },
     Index, Intent, NAME_PSEUDO_LABEL, NAMESPACE_PSEUDO_LABEL, Notice, ObjectKey, RuleId,
@@ -250,20 +250,32 @@ impl Index {
                 .reduce(|all, scope| all.union(&scope))
                 .unwrap_or(InterfaceScope::All),
             eligible: self.node_sets.intern(eligible),
+            services: {
+                let mut services: Vec<_> =
+                    parts.iter().flat_map(|part| part.services.iter().cloned()).collect();
+                services.sort_unstable();
+                services.into()
+            },
         })
     }
 
     /// What one Service wants of a VIP, as if it were alone.
     pub(super) fn part(&mut self, service: &ObjectKey, ids: &RuleIds) -> VipIntent {
         let Share { nodes, preferred, interfaces, trouble: _ } = self.share(ids);
+        let services = self.services.get(service).map(|state| {
+            let ObjectKey { namespace, name } = service.clone();
+            ServiceRef { namespace, name, uid: state.facts.uid.clone() }
+        });
+        let services = services.into_iter().collect();
         let Some(local) = self.local_nodes(service) else {
-            return VipIntent { eligible: nodes, preferred, interfaces };
+            return VipIntent { eligible: nodes, preferred, interfaces, services };
         };
         let both = |set: &BTreeSet<NodeName>| local.intersection(set).cloned().collect();
         VipIntent {
             eligible: self.node_sets.intern(both(&nodes)),
             preferred: self.node_sets.intern(both(&preferred)),
             interfaces,
+            services,
         }
     }
 

@@ -99,7 +99,13 @@ impl Log {
         let answers = |state: Option<&WireState>, vip| {
             matches!(state.and_then(|s| s.vips.get(vip)), Some(WireEntry::Answer { .. }))
         };
+        let probes = |state: Option<&WireState>, vip| {
+            matches!(state.and_then(|s| s.vips.get(vip)), Some(WireEntry::Probe { .. }))
+        };
         for vip in new.vips.keys() {
+            if !probes(old, vip) && probes(Some(new), vip) {
+                info!(%vip, "probing before it is answered");
+            }
             match (answers(old, vip), answers(Some(new), vip)) {
                 (false, true) => info!(%vip, "answering"),
                 (true, false) => info!(%vip, "silent"),

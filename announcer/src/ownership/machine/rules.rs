@@ -155,7 +155,7 @@ impl Machine {
         &self,
         now: BootTime,
         vip: Vip,
-        slot: &Slot,
+        slot: &mut Slot,
         wanted: &VipIntent,
         (offered_by, offered_to): (Option<&NodeName>, Option<&NodeName>),
         since: BootTime,
@@ -179,7 +179,12 @@ impl Machine {
             _ => in_turn(rank),
         };
         let at = since + head_start;
-        if now < at { (None, Some(at)) } else { (self.write_mine(vip, slot), None) }
+        if now < at {
+            return (None, Some(at));
+        }
+        let nobody = offered_by.is_none() && slot.holder.is_none();
+        slot.from_nobody = self.settings.probing && nobody;
+        (self.write_mine(vip, slot), None)
     }
 
     /// Writes that this node holds the VIP.

@@ -36,6 +36,7 @@ fn settings() -> Settings {
         on_api_loss: OnApiLoss::Hold,
         handover_timeout: seconds(5),
         rebalance: Some(Duration::from_millis(100)),
+        probing: true,
     }
 }
 
@@ -274,6 +275,35 @@ fn the_interfaces_of_a_vip_go_with_it() {
     };
     assert_eq!(answered("eth0"), [vip(10)]);
     assert_eq!(answered("eth1"), [vip(10), vip(11)]);
+}
+
+/// What another node is known to have held, or offers, needs no probing; what nobody did
+/// does, and so does what was released in order.
+#[test]
+fn only_what_nobody_held_before_is_a_first_claim() {
+    let both = nodes(&[ME, "node-2"]);
+    let vips = [10, 11, 12, 13, 14].map(vip);
+    let [absent, fenced, released, offered, restored] = vips;
+    let mut bench = Bench::new(settings(), on(&vips, &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(fenced, "node-2");
+    bench.claimed(released, Claim::RELEASED);
+    let offered_by = Some(node("node-2"));
+    bench.claimed(offered, Claim::Released { offered_by, offered_to: Some(node(ME)) });
+    bench.held_by(restored, ME);
+    bench.session("node-2", 2, false);
+    let mut taken = BTreeSet::new();
+    for _ in 0..10 {
+        for (vip, claim) in bench.pass(seconds(1)) {
+            if matches!(claim, Claim::Held { .. }) {
+                taken.insert(vip);
+                bench.grant(vip, claim);
+            }
+        }
+    }
+    assert_eq!(taken, BTreeSet::from([absent, fenced, released, offered]));
+    assert_eq!(bench.machine.take_first_claims(), BTreeSet::from([absent, released]));
+    assert_eq!(bench.machine.take_first_claims(), BTreeSet::new());
 }
 
 #[test]

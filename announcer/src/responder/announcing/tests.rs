@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::announce::Kind;
 
 const START: BootTime = BootTime::from_nanos(1_000_000_000_000);
 
@@ -20,7 +21,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { announcing: Announcing::new(Pacing::default()), answering: vips(&[]), now: START }
+        Self { announcing: Announcing::new(Settings::default()), answering: vips(&[]), now: START }
     }
 
     /// The maps were written: from now on these are answered.
@@ -37,7 +38,11 @@ impl Scene {
     /// What is sent now: VIP and round.
     fn sent(&mut self) -> Vec<(u8, u8)> {
         let due = self.announcing.due(&self.answering, self.now);
-        due.iter().map(|one| (one.vip.octets()[3], one.round)).collect()
+        let round = |one: &Announcement| match one.kind {
+            Kind::Takeover(round) => round,
+            Kind::Defence | Kind::Refresh => 0,
+        };
+        due.iter().map(|one| (one.vip.octets()[3], round(one))).collect()
     }
 
     fn wait(&mut self) {
@@ -87,6 +92,39 @@ fn a_vip_whose_time_ran_out_is_not_announced() {
     scene.expire();
     scene.wait();
     assert_eq!(scene.sent(), []);
+    assert_eq!(scene.announcing.next_deadline(), None);
+}
+
+#[test]
+fn a_defence_is_one_round_for_as_often_as_its_instant_changes() {
+    let mut scene = Scene::new();
+    scene.answer(&[1]);
+    scene.sent();
+    let vip = *scene.answering.first().expect("there is one");
+    let defended = |at| WireState { defences: [(vip, at)].into(), ..WireState::default() };
+    let later = START + Duration::from_secs(10);
+    for (at, sent) in [(START, &[(1, 0)][..]), (START, &[]), (later, &[(1, 0)])] {
+        scene.announcing.follow_claims(&defended(at), scene.now);
+        assert_eq!(scene.sent(), sent);
+    }
+    scene.answer(&[]);
+    scene.announcing.follow_claims(&defended(START), scene.now);
+    assert_eq!(scene.sent(), [], "it is not answered any more");
+}
+
+#[test]
+fn what_is_to_be_probed_is_probed_and_not_announced() {
+    let mut scene = Scene::new();
+    let vip = *vips(&[1]).first().expect("there is one");
+    let at = [10, 20, 30].map(|ms| START + Duration::from_millis(ms));
+    let probing =
+        WireState { vips: [(vip, WireEntry::Probe { at })].into(), ..WireState::default() };
+    scene.announcing.follow_claims(&probing, scene.now);
+    for at in at {
+        assert_eq!(scene.announcing.next_deadline(), Some(at));
+        assert_eq!(scene.announcing.probes_due(at), [vip]);
+        assert_eq!(scene.sent(), []);
+    }
     assert_eq!(scene.announcing.next_deadline(), None);
 }
 

@@ -114,7 +114,7 @@ fn start(cluster: &mut Cluster, story: &Story) -> Result<()> {
         "leases",
         &format!(
             "each renewed every {}; who is silent for {} is fenced, and who is new waits as long \
-             before it takes an address",
+             before it takes an address; first claims are not probed (--probe-interval 0)",
             format_duration(timing.renew),
             format_duration(timing.lease)
         ),

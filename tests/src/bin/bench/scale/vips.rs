@@ -38,8 +38,8 @@ const EVEN: Duration = Duration::from_secs(900);
 const UNEVEN: f64 = 1.3;
 /// Resident memory of a daemon, in MB.
 const MEMORY: f64 = 40.0;
-/// VIPs of each node: five times two frames of gratuitous ARP, 500 frames a second.
-const ANNOUNCED_PER_S: u32 = 50;
+/// VIPs of each node: five times two frames of gratuitous ARP, 200 frames a second.
+const ANNOUNCED_PER_S: u32 = 20;
 
 pub(super) fn measure(sizes: &[u32], rest: Duration) -> Result<Measured> {
     let columns = ["s, half of them", "all", "CPU s", "uneven"];

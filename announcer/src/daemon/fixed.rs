@@ -1,0 +1,81 @@
+//! What a daemon without a cluster runs: the VIPs of the command line, held always, as
+//! long as this loop turns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::{
+    config,
+    conflict::{self, Claims, Stranger},
+    ownership::timing::Timing,
+    types::{BootTime, MacAddr, NodeName, Vip},
+    wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
+};
+
+/// What the task needs.
+pub(super) struct Fixed {
+    pub(super) vips: BTreeSet<Vip>,
+    pub(super) timing: Timing,
+    pub(super) conflict: conflict::Settings,
+    /// Those that this daemon announces with.
+    pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
+    pub(super) adopted: Option<Adopted>,
+}
+
+impl Fixed {
+    /// Says "answer until now + validity" three times in that span, but for what is being
+    /// probed for, or left to somebody else.
+    pub(super) async fn run(
+        self,
+        wire: watch::Sender<Option<Arc<WireState>>>,
+        mut claims: mpsc::Receiver<Heard>,
+        mut draining: watch::Receiver<bool>,
+    ) {
+        let Self { vips, timing, conflict, macs, adopted } = self;
+        let mut ours = Claims::new(conflict, station());
+        let now = BootTime::now();
+        let answered = adopted.map(|adopted| adopted.answering).unwrap_or_default();
+        for vip in &vips {
+            // A predecessor's that are still answered have been claimed long ago.
+            if answered.get(vip).is_none_or(|until| *until <= now) {
+                ours.claim_first(now, *vip);
+            }
+        }
+        if ours.next_deadline().is_some() {
+            info!("probing before the VIPs are answered");
+        }
+        loop {
+            let now = BootTime::now();
+            let until = now + timing.validity();
+            let entries: BTreeMap<_, _> =
+                vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
+            let mut state = WireState { vips: entries, ..WireState::default() };
+            ours.follow(now, &mut state);
+            ours.take_notices().iter().for_each(conflict::Notice::log);
+            wire.send_replace(Some(Arc::new(state)));
+            let next = ours.next_deadline().into_iter().chain([now + timing.validity() / 3]).min();
+            tokio::select! {
+                () = tokio::time::sleep(next.unwrap_or(now).since(BootTime::now())) => {}
+                Some(Heard { claim, interface }) = claims.recv() => {
+                    // Two of our interfaces on one segment hear each other.
+                    if !macs.borrow().contains(&claim.mac) {
+                        let probes = claim.kind == ClaimKind::Probe;
+                        let stranger = Stranger { mac: claim.mac, interface, probes };
+                        ours.heard(BootTime::now(), claim.vip, stranger);
+                    }
+                }
+                _ = draining.changed() => return,
+            }
+        }
+    }
+}
+
+/// What tells this machine's jitter from others'.
+fn station() -> NodeName {
+    config::host_name().ok().unwrap_or_else(NodeName::nameless)
+}
