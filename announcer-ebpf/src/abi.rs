@@ -5,13 +5,19 @@
 
 /// Version of everything in this module. A daemon adopts pinned maps of its own
 /// version only.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
-/// Name of the XDP program that answers.
+/// Name of the XDP program that answers (Linux 5.18, for frames in several buffers).
 pub const PROGRAM: &str = "announcer_xdp";
+/// Name of the same program for older kernels: a frame must lie in one buffer.
+pub const SINGLE_BUFFER_PROGRAM: &str = "announcer_1buf";
+/// Name of the program for tcx ingress that answers (Linux 6.6).
+pub const TCX_PROGRAM: &str = "announcer_tcx";
 /// Name of the XDP program that passes every frame: the yardstick of benchmarks,
 /// and the peer that native XDP on veth needs.
 pub const EMPTY_PROGRAM: &str = "announcer_empty";
+/// Name of the tcx program that leaves every frame to the next.
+pub const EMPTY_TCX_PROGRAM: &str = "announcer_next";
 
 /// `HashMap<[u8; 4], VipEntry>`: the VIPs this node knows.
 pub const VIPS: &str = "VIPS";
@@ -71,13 +77,27 @@ pub struct VipEntry {
     pub flags: u32,
 }
 
+/// [`InterfaceConfig::flags`]: the operator named the hook.
+pub const ASKED_FOR: u32 = 1;
+/// [`InterfaceConfig::flags`]: it is the best that could be had.
+pub const CHOSEN: u32 = 1 << 1;
+/// [`InterfaceConfig::flags`]: native XDP would have done more harm than good (veth).
+pub const NATIVE_UNWISE: u32 = 1 << 2;
+/// [`InterfaceConfig::flags`]: the driver refused native XDP.
+pub const NATIVE_REFUSED: u32 = 1 << 3;
+/// [`InterfaceConfig::flags`]: the kernel has no tcx.
+pub const NO_TCX: u32 = 1 << 4;
+/// [`InterfaceConfig::flags`]: somebody else's XDP program was there.
+pub const XDP_OCCUPIED: u32 = 1 << 5;
+
 /// What the program must know of its interface.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceConfig {
     /// [`ABI_VERSION`] of the writer; the first field in every version.
     pub abi_version: u32,
-    /// None defined yet.
+    /// Why the hook is the one it is, for `announcer status`: [`ASKED_FOR`] and
+    /// the others.
     pub flags: u32,
     /// The interface's MAC.
     pub mac: [u8; 6],

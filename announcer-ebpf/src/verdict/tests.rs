@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::abi::{COUNTER_COUNT, ClaimBudget, HELD, SILENT, filter_bit};
 
+mod beside;
+
 const OURS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const ASKER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 const ASKER_IP: [u8; 4] = [192, 0, 2, 2];

@@ -14,6 +14,7 @@ use announcer_ebpf::abi::{
 
 use super::{
     error::DatapathError,
+    hook::Reason,
     plan::{MapImage, MapOp},
 };
 use crate::types::{MacAddr, Session, Vip};
@@ -110,13 +111,23 @@ impl Maps {
     }
 
     pub(crate) fn set_mac(&mut self, mac: MacAddr) -> Result<(), DatapathError> {
-        let config = InterfaceConfig {
-            abi_version: ABI_VERSION,
-            flags: 0,
-            mac: mac.octets(),
-            reserved: [0; 2],
-        };
-        self.config.set(0, &config, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))
+        self.configure(|config| config.mac = mac.octets())
+    }
+
+    /// Leaves word why the hook is the one it is.
+    pub(crate) fn set_reason(&mut self, reason: Reason) -> Result<(), DatapathError> {
+        self.configure(|config| config.flags = reason.flags())
+    }
+
+    fn configure(
+        &mut self,
+        change: impl FnOnce(&mut InterfaceConfig),
+    ) -> Result<(), DatapathError> {
+        let failed = |error| DatapathError::map(abi::CONFIG, error);
+        let mut config = self.config.get(&0, 0).map_err(failed)?;
+        config.abi_version = ABI_VERSION;
+        change(&mut config);
+        self.config.set(0, &config, 0).map_err(failed)
     }
 }
 

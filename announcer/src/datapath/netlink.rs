@@ -114,8 +114,8 @@ impl InterfaceFacts {
         self.kind.as_deref() == Some("veth") || self.driver.as_deref() == Some("veth")
     }
 
-    /// Where the program with this id is attached; `None` when it is not.
-    pub(crate) fn hook_of(&self, program: u32) -> Option<EffectiveHook> {
+    /// Where the XDP program with this id is attached; `None` when it is not.
+    pub(crate) fn xdp_hook_of(&self, program: u32) -> Option<EffectiveHook> {
         match self.xdp.iter().find(|attached| attached.id == program)?.mode {
             AttachedMode::Native => Some(EffectiveHook::XdpNative),
             AttachedMode::Generic => Some(EffectiveHook::XdpGeneric),

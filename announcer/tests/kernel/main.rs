@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod datapath;
+mod detached;
 mod inspect;
 mod program;
 mod responder;
