@@ -7,9 +7,11 @@
 /// version only.
 pub const ABI_VERSION: u32 = 3;
 
-/// Name of the XDP program that answers (Linux 5.18, for frames in several buffers).
+/// Name of the XDP program that answers in the driver (Linux 5.18, for frames in several
+/// buffers).
 pub const PROGRAM: &str = "announcer_xdp";
-/// Name of the same program for older kernels: a frame must lie in one buffer.
+/// Name of the same program for generic XDP and for older kernels: a frame must lie in one
+/// buffer.
 pub const SINGLE_BUFFER_PROGRAM: &str = "announcer_1buf";
 /// Name of the program for tcx ingress that answers (Linux 6.6).
 pub const TCX_PROGRAM: &str = "announcer_tcx";

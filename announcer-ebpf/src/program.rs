@@ -27,7 +27,7 @@ use self::{
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Answers ARP requests for the VIPs that this node holds.
+/// Answers ARP requests for the VIPs that this node holds, in the driver.
 ///
 /// Of a frame in several buffers it sees the first, which has all headers of an ARP
 /// frame; being ready for more is what drivers ask of a program before they attach it
@@ -37,8 +37,8 @@ fn announcer_xdp(ctx: XdpContext) -> u32 {
     on_xdp(&ctx)
 }
 
-/// The same for Linux before 5.18, which loads no program that is ready for frames in
-/// several buffers.
+/// The same for generic XDP, and for Linux before 5.18, which loads no program that is
+/// ready for frames in several buffers.
 #[xdp]
 fn announcer_1buf(ctx: XdpContext) -> u32 {
     on_xdp(&ctx)

@@ -18,7 +18,7 @@ const LOG_MAP: &str = "AYA_LOGS";
 /// Least size of a ring buffer on machines with pages of up to 64 KiB is one
 /// page; aya rounds up.
 const NO_LOG_BYTES: u32 = 4096;
-/// The first kernel that loads XDP programs for frames in several buffers.
+/// The first kernel that has XDP programs for frames in several buffers.
 const FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
 
 /// Creates the maps, or reopens those that are pinned in `pins`, and reads the programs.
@@ -51,13 +51,17 @@ pub(crate) fn load_program(
     loaded(program).map_err(DatapathError::program)
 }
 
+/// Generic XDP lays out each frame in one buffer for a program that wants that. For one
+/// that is ready for several it makes another socket buffer, and forgets in it how long the
+/// Ethernet header is: tc and tcx, which come next, see the frame without it (seen on 6.18).
 fn program_name(hook: EffectiveHook) -> &'static str {
     match hook {
         EffectiveHook::Tcx => abi::TCX_PROGRAM,
-        _ if KernelVersion::current().is_ok_and(|kernel| kernel < FRAGS) => {
-            abi::SINGLE_BUFFER_PROGRAM
+        EffectiveHook::XdpGeneric => abi::SINGLE_BUFFER_PROGRAM,
+        EffectiveHook::XdpNative => {
+            let is_too_old = KernelVersion::current().is_ok_and(|kernel| kernel < FRAGS);
+            if is_too_old { abi::SINGLE_BUFFER_PROGRAM } else { abi::PROGRAM }
         }
-        _ => abi::PROGRAM,
     }
 }
 
