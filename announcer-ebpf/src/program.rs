@@ -12,7 +12,6 @@ use aya_ebpf::{
         tcx_action_base::{TCX_DROP, TCX_NEXT},
         xdp_action,
     },
-    helpers::bpf_redirect,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -65,8 +64,7 @@ fn announcer_tcx(ctx: TcContext) -> i32 {
     match verdict(&mut SkbFrame(&ctx), &Kernel(&ctx)) {
         Verdict::Drop => TCX_DROP,
         Verdict::Pass => TCX_NEXT,
-        // SAFETY: no pointers. With the frame goes the tag beside it, if there is one.
-        Verdict::Transmit => unsafe { bpf_redirect(frame.ifindex(), 0) as i32 },
+        Verdict::Transmit => frame.send_back(),
     }
 }
 

@@ -4,6 +4,7 @@ use announcer_ebpf::{Frame, Overlay};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
+    helpers::bpf_redirect,
     programs::{TcContext, XdpContext},
 };
 
@@ -25,20 +26,25 @@ pub(super) struct SkbFrame<'a>(pub(super) &'a TcContext);
 impl SkbFrame<'_> {
     /// The EtherType, of what is within a tag beside the frame.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel widens 16 bits to a word")]
     pub(super) fn protocol(&self) -> [u8; 2] {
         // The kernel widens the two octets, as they are in memory, to a native word.
         (self.skb().protocol as u16).to_ne_bytes()
     }
 
-    /// The interface that it came in by.
+    /// Sends it out of the interface that it came in by, with the tag beside it if there is
+    /// one, once the program has returned what this returns.
     #[inline(always)]
-    pub(super) fn ifindex(&self) -> u32 {
-        self.skb().ifindex
+    #[expect(clippy::cast_possible_truncation, reason = "the helper returns TC_ACT_REDIRECT")]
+    pub(super) fn send_back(&self) -> i32 {
+        // SAFETY: no pointers.
+        unsafe { bpf_redirect(self.skb().ifindex, 0) as i32 }
     }
 
     /// Makes the first `LEN` octets, or all there are, one piece. Pointers into the frame
     /// from before end here.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "headers of some dozen octets")]
     pub(super) fn pull<const LEN: usize>(&self) {
         if self.0.data() + LEN > self.0.data_end() {
             // Should there be no memory, it is taken for a truncated frame, and passes.
@@ -62,6 +68,7 @@ impl Frame for SkbFrame<'_> {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel widens 16 bits to a word")]
     fn tag_beside(&self) -> Option<u16> {
         (self.skb().vlan_present != 0).then(|| self.skb().vlan_tci as u16)
     }
