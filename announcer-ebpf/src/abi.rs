@@ -7,11 +7,19 @@
 /// version only.
 pub const ABI_VERSION: u32 = 3;
 
-/// Name of the XDP program that answers.
+/// Name of the XDP program that answers in the driver (Linux 5.18, for frames in several
+/// buffers).
 pub const PROGRAM: &str = "announcer_xdp";
+/// Name of the same program for generic XDP and for older kernels: a frame must lie in one
+/// buffer.
+pub const SINGLE_BUFFER_PROGRAM: &str = "announcer_1buf";
+/// Name of the program for tcx ingress that answers (Linux 6.6).
+pub const TCX_PROGRAM: &str = "announcer_tcx";
 /// Name of the XDP program that passes every frame: the yardstick of benchmarks,
 /// and the peer that native XDP on veth needs.
 pub const EMPTY_PROGRAM: &str = "announcer_empty";
+/// Name of the tcx program that leaves every frame to the next.
+pub const EMPTY_TCX_PROGRAM: &str = "announcer_next";
 
 /// `HashMap<[u8; 4], VipEntry>`: the VIPs this node knows.
 pub const VIPS: &str = "VIPS";
@@ -75,11 +83,11 @@ pub const HELD: u32 = 1;
 pub const SILENT: u32 = 2;
 
 /// [`InterfaceConfig::flags`]: ICMP echo requests to held VIPs are answered.
-pub const ANSWER_PING: u32 = 2;
+pub const ANSWER_PING: u32 = 1 << 17;
 
 /// [`InterfaceConfig::flags`]: others than this host get frames through the interface
 /// (it is a port of a bridge, or under a macvlan). What is not answered goes on to them.
-pub const SHARED: u32 = 1;
+pub const SHARED: u32 = 1 << 16;
 
 /// What is to be done with requests for one VIP.
 #[repr(C)]
@@ -93,13 +101,30 @@ pub struct VipEntry {
     pub flags: u32,
 }
 
+/// [`InterfaceConfig::flags`]: the operator named the hook.
+pub const ASKED_FOR: u32 = 1;
+/// [`InterfaceConfig::flags`]: it is the best that could be had.
+pub const CHOSEN: u32 = 1 << 1;
+/// [`InterfaceConfig::flags`]: native XDP would have done more harm than good (veth).
+pub const NATIVE_UNWISE: u32 = 1 << 2;
+/// [`InterfaceConfig::flags`]: the driver refused native XDP.
+pub const NATIVE_REFUSED: u32 = 1 << 3;
+/// [`InterfaceConfig::flags`]: the kernel has no tcx.
+pub const NO_TCX: u32 = 1 << 4;
+/// [`InterfaceConfig::flags`]: somebody else's XDP program was there.
+pub const XDP_OCCUPIED: u32 = 1 << 5;
+
+/// [`InterfaceConfig::flags`]: the bits that say why the hook is the one it is.
+pub const REASONS: u32 = 0xffff;
+
 /// What the program must know of its interface.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceConfig {
     /// [`ABI_VERSION`] of the writer; the first field in every version.
     pub abi_version: u32,
-    /// [`SHARED`] and [`ANSWER_PING`].
+    /// Why the hook is the one it is, for `announcer status`: [`ASKED_FOR`] and the
+    /// others within [`REASONS`]. Beside them [`SHARED`] and [`ANSWER_PING`].
     pub flags: u32,
     /// The interface's MAC.
     pub mac: [u8; 6],

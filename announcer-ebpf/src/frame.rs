@@ -17,6 +17,14 @@ pub trait Frame {
 
     /// Octets of the frame; those that an overlay cannot reach count, too.
     fn length(&self) -> usize;
+
+    /// The tag (priority, DEI and VID) that the network card or the kernel has taken out
+    /// of the frame, and will put into a reply again; `None` if there is none, or where it
+    /// cannot be seen, as in XDP.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        None
+    }
 }
 
 impl Frame for [u8] {
@@ -40,15 +48,15 @@ pub(crate) const REQUEST: [u8; 2] = [0, 1];
 /// ARP operation: reply (RFC 826).
 pub(crate) const REPLY: [u8; 2] = [0, 2];
 /// EtherType of ARP.
-pub(crate) const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+pub const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 /// EtherType of IPv4.
-pub(crate) const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+pub const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 /// IPv4 protocol: ICMP.
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
 /// EtherType of an IEEE 802.1Q tag.
-pub(crate) const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
+pub const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
 /// EtherType of an IEEE 802.1ad service tag.
-pub(crate) const ETHERTYPE_SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
+pub const ETHERTYPE_SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 /// Ethernet, IPv4, 6 and 4 octets, request.
 pub(crate) const IPV4_REQUEST: [u8; 8] = [0, 1, 0x08, 0, 6, 4, 0, 1];
 /// Ethernet, IPv4, 6 and 4 octets, reply.
@@ -64,12 +72,18 @@ pub(crate) struct Tag {
     control: [u8; 2],
 }
 
+/// Whether a tag's control information names no VLAN (VID 0), only a priority.
+#[inline(always)]
+pub(crate) const fn is_priority(control: u16) -> bool {
+    control & 0x0fff == 0
+}
+
 impl Tag {
     /// A tag that carries a priority and names no VLAN (VID 0).
     #[inline(always)]
     pub(crate) fn is_priority(self) -> bool {
         let is_tag = self.ethertype == ETHERTYPE_VLAN || self.ethertype == ETHERTYPE_SERVICE_VLAN;
-        is_tag && u16::from_be_bytes(self.control) & 0x0fff == 0
+        is_tag && is_priority(u16::from_be_bytes(self.control))
     }
 }
 
@@ -149,6 +163,11 @@ pub(crate) struct ArpFrame<const TAGS: usize> {
     pub(crate) arp: Arp,
 }
 
+/// Octets that must be at hand to decide about an ARP frame without tags in it.
+pub const ARP_HEADERS: usize = size_of::<ArpFrame<0>>();
+/// Octets that must be at hand to decide about one with as many tags as are looked through.
+pub const TAGGED_ARP_HEADERS: usize = size_of::<ArpFrame<2>>();
+
 // SAFETY: repr(C) of octet arrays and of structs of octet arrays.
 unsafe impl<const TAGS: usize> Overlay for Ethernet<TAGS> {}
 // SAFETY: as above.
@@ -161,5 +180,5 @@ unsafe impl Overlay for EchoFrame {}
 const _: () = {
     assert!(size_of::<Ethernet<0>>() == 14 && size_of::<Ethernet<2>>() == 22);
     assert!(size_of::<Ipv4Frame>() == 34 && size_of::<EchoFrame>() == 42);
-    assert!(size_of::<Arp>() == 28 && size_of::<ArpFrame<0>>() == 42);
+    assert!(size_of::<Arp>() == 28 && ARP_HEADERS == 42 && TAGGED_ARP_HEADERS == 50);
 };

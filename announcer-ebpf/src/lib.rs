@@ -1,4 +1,4 @@
-//! What the kernel and the daemon agree on, and what XDP does with a frame.
+//! What the kernel and the daemon agree on, and what becomes of a frame.
 //!
 //! [`abi`] is the layout of the maps. [`verdict()`] decides about one frame; it
 //! sees the frame through [`Frame`] and everything else through [`Env`], so that
@@ -14,5 +14,8 @@ mod frame;
 mod ping;
 mod verdict;
 
-pub use frame::{Frame, Overlay};
+pub use frame::{
+    ARP_HEADERS, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Frame,
+    Overlay, TAGGED_ARP_HEADERS,
+};
 pub use verdict::{Env, Verdict, verdict};

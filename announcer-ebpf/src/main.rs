@@ -1,4 +1,4 @@
-//! The XDP programs. On any other target than BPF this is an empty binary.
+//! The programs. On any other target than BPF this is an empty binary.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 

@@ -21,6 +21,10 @@ pub(crate) fn verdict<F: Frame + ?Sized, E: Env>(frame: &mut F, env: &E) -> Verd
             if ip.protocol == PROTOCOL_ICMP && env.maybe_vip(ip.destination) => {}
         _ => return Verdict::Pass,
     }
+    // Of another segment, or of another priority than the reply would have.
+    if frame.tag_beside().is_some() {
+        return Verdict::Pass;
+    }
     match frame.overlay::<EchoFrame>() {
         Some(echo) => answer(echo, len, env),
         None => Verdict::Pass,

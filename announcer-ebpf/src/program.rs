@@ -1,49 +1,73 @@
-//! Maps, and the kernel's side of [`Frame`] and [`Env`].
+//! The programs: one decision, at each hook.
+
+mod frames;
+mod kernel;
 
 use announcer_ebpf::{
-    Env, Frame, Overlay,
-    abi::{self, Budget, ClaimRecord, Counter, InterfaceConfig, SessionRecord, VipEntry},
-    verdict,
+    ARP_HEADERS, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
+    TAGGED_ARP_HEADERS, Verdict, verdict,
 };
 use aya_ebpf::{
-    bindings::xdp_action,
-    helpers::bpf_ktime_get_boot_ns,
-    macros::{map, xdp},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
-    programs::XdpContext,
+    bindings::{
+        tcx_action_base::{TCX_DROP, TCX_NEXT},
+        xdp_action,
+    },
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
-use aya_log_ebpf::info;
 
-#[map]
-static VIPS: HashMap<[u8; 4], VipEntry> = HashMap::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
-#[map]
-static VIP_FILTER: Array<u64> = Array::with_max_entries(abi::FILTER_WORDS, 0);
-#[map]
-static VIP_ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
-#[map]
-static VIP_CLAIMED: Array<u64> = Array::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
-#[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::COUNTER_COUNT, 0);
-#[map]
-static CONFIG: Array<InterfaceConfig> = Array::with_max_entries(1, 0);
-#[map]
-static SESSION: Array<SessionRecord> = Array::with_max_entries(1, 0);
-#[map]
-static CLAIMS: RingBuf = RingBuf::with_byte_size(abi::CLAIMS_BYTES, 0);
-#[map]
-static CLAIM_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static PING_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+use self::{
+    frames::{SkbFrame, XdpFrame},
+    kernel::Kernel,
+};
 
 /// bpf(2) offers its helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Answers ARP requests for the VIPs that this node holds.
-#[xdp]
+/// Answers ARP requests for the VIPs that this node holds, in the driver.
+///
+/// Of a frame in several buffers it sees the first, which has all headers of an ARP
+/// frame; being ready for more is what drivers ask of a program before they attach it
+/// to an interface with jumbo frames.
+#[xdp(frags)]
 fn announcer_xdp(ctx: XdpContext) -> u32 {
-    verdict(&mut XdpFrame(&ctx), &Kernel(&ctx)) as u32
+    on_xdp(&ctx)
+}
+
+/// The same for generic XDP, and for Linux before 5.18, which loads no program that is
+/// ready for frames in several buffers.
+#[xdp]
+fn announcer_1buf(ctx: XdpContext) -> u32 {
+    on_xdp(&ctx)
+}
+
+#[inline(always)]
+fn on_xdp(ctx: &XdpContext) -> u32 {
+    verdict(&mut XdpFrame(ctx), &Kernel(ctx)) as u32
+}
+
+/// The same at tcx ingress.
+///
+/// What is not ours goes on to the next program there, if there is one. A frame that is
+/// neither ARP nor IPv4 nor tagged within is never looked into.
+#[classifier]
+fn announcer_tcx(ctx: TcContext) -> i32 {
+    let frame = SkbFrame(&ctx);
+    // The kernel has the headers of most frames in one piece, but need not.
+    match frame.protocol() {
+        ETHERTYPE_ARP => frame.pull::<ARP_HEADERS>(),
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => frame.pull::<TAGGED_ARP_HEADERS>(),
+        // An echo request whose headers are in pieces is the kernel's to answer.
+        ETHERTYPE_IPV4 => {}
+        _ => return TCX_NEXT,
+    }
+    match verdict(&mut SkbFrame(&ctx), &Kernel(&ctx)) {
+        Verdict::Drop => TCX_DROP,
+        Verdict::Pass => TCX_NEXT,
+        Verdict::Transmit => frame.send_back(),
+    }
 }
 
 /// Passes every frame.
@@ -52,102 +76,10 @@ fn announcer_empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-struct XdpFrame<'a>(&'a XdpContext);
-
-impl Frame for XdpFrame<'_> {
-    #[inline(always)]
-    fn overlay<T: Overlay>(&mut self) -> Option<&mut T> {
-        let data = self.0.data();
-        if data + size_of::<T>() > self.0.data_end() {
-            return None;
-        }
-        // SAFETY: `size_of::<T>()` octets lie between data and data_end, and the
-        // program is the only one to use them while it runs; `T: Overlay` has
-        // alignment 1 and no invalid values.
-        Some(unsafe { &mut *(data as *mut T) })
-    }
-
-    #[inline(always)]
-    fn length(&self) -> usize {
-        self.0.data_end() - self.0.data()
-    }
-}
-
-struct Kernel<'a>(&'a XdpContext);
-
-impl Env for Kernel<'_> {
-    #[inline(always)]
-    fn maybe_vip(&self, address: [u8; 4]) -> bool {
-        let (word, bit) = abi::filter_bit(address);
-        VIP_FILTER.get(word).is_some_and(|bits| bits & bit != 0)
-    }
-
-    #[inline(always)]
-    fn vip(&self, address: [u8; 4]) -> Option<VipEntry> {
-        // SAFETY: an entry that is replaced in the very nanoseconds between lookup
-        // and read may be read as its successor. All of its bit patterns are
-        // values, and the writer replaces nothing without need.
-        unsafe { VIPS.get(&address) }.copied()
-    }
-
-    #[inline(always)]
-    fn config(&self) -> Option<InterfaceConfig> {
-        CONFIG.get(0).copied()
-    }
-
-    #[inline(always)]
-    fn boot_time(&self) -> u64 {
-        // SAFETY: no arguments; Linux 5.8.
-        unsafe { bpf_ktime_get_boot_ns() }
-    }
-
-    #[inline(always)]
-    fn count(&self, counter: Counter) {
-        add_one(&COUNTERS, counter as u32);
-    }
-
-    #[inline(always)]
-    fn count_answered(&self, slot: u32) {
-        add_one(&VIP_ANSWERED, slot);
-    }
-
-    #[inline(always)]
-    fn claim_allowed(&self, slot: u32, by: ([u8; 6], bool), now: u64) -> bool {
-        let (Some(last), Some(budget)) =
-            (VIP_CLAIMED.get_ptr_mut(slot), CLAIM_BUDGET.get_ptr_mut(0))
-        else {
-            return false;
-        };
-        // SAFETY: map values, valid while the program runs. Two CPUs that race
-        // for `last` may both report, which its budget bounds; `budget` is this CPU's.
-        let (last, budget) = unsafe { (&mut *last, &mut *budget) };
-        abi::claim_allowed(last, budget, by, now)
-    }
-
-    #[inline(always)]
-    fn ping_allowed(&self, now: u64) -> bool {
-        let Some(budget) = PING_BUDGET.get_ptr_mut(0) else { return false };
-        // SAFETY: this CPU's value, valid while the program runs.
-        unsafe { &mut *budget }.take(abi::PING_BURST, now)
-    }
-
-    #[inline(always)]
-    fn report(&self, claim: ClaimRecord) -> bool {
-        // Compiled away by the verifier unless a log level was set at load time.
-        info!(self.0, "{:i} is claimed by {:mac}", u32::from_be_bytes(claim.vip), claim.mac);
-        let Some(mut entry) = CLAIMS.reserve::<ClaimRecord>(0) else { return false };
-        entry.write(claim);
-        entry.submit(0);
-        true
-    }
-}
-
-#[inline(always)]
-fn add_one(map: &PerCpuArray<u64>, index: u32) {
-    if let Some(count) = map.get_ptr_mut(index) {
-        // SAFETY: this CPU's value; XDP runs in softirq, which does not nest.
-        unsafe { *count += 1 };
-    }
+/// The same at tcx ingress.
+#[classifier]
+fn announcer_next(_ctx: TcContext) -> i32 {
+    TCX_NEXT
 }
 
 #[panic_handler]

@@ -4,7 +4,7 @@ use crate::{
     abi::{self, ClaimRecord, Counter, InterfaceConfig, VipEntry},
     frame::{
         Arp, ArpFrame, BROADCAST, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN,
-        ETHERTYPE_VLAN, Ethernet, Frame, IPV4_REPLY, IPV4_REQUEST, REPLY, REQUEST,
+        ETHERTYPE_VLAN, Ethernet, Frame, IPV4_REPLY, IPV4_REQUEST, REPLY, REQUEST, is_priority,
     },
     ping,
 };
@@ -51,7 +51,13 @@ pub trait Env {
 #[inline(always)]
 pub fn verdict<F: Frame + ?Sized, E: Env>(frame: &mut F, env: &E) -> Verdict {
     match frame.overlay::<Ethernet<0>>() {
-        Some(ethernet) if ethernet.ethertype == ETHERTYPE_ARP => arp::<0, _, _>(frame, env),
+        Some(ethernet) if ethernet.ethertype == ETHERTYPE_ARP => {
+            if is_of_other_segment(frame) {
+                Verdict::Pass
+            } else {
+                arp::<0, _, _>(frame, env)
+            }
+        }
         Some(ethernet) if ethernet.ethertype == ETHERTYPE_IPV4 => ping::verdict(frame, env),
         Some(ethernet)
             if ethernet.ethertype == ETHERTYPE_VLAN
@@ -63,16 +69,28 @@ pub fn verdict<F: Frame + ?Sized, E: Env>(frame: &mut F, env: &E) -> Verdict {
     }
 }
 
-/// A priority tag (VID 0) belongs to the untagged segment: one or two of them
-/// are looked through, and stay in the reply. Any other VID is another segment's.
+#[inline(always)]
+fn is_of_other_segment<F: Frame + ?Sized>(frame: &F) -> bool {
+    frame.tag_beside().is_some_and(|control| !is_priority(control))
+}
+
+/// A priority tag (VID 0) belongs to the untagged segment: one or two of them, the one
+/// beside the frame included, are looked through, and stay in the reply. Any other VID is
+/// another segment's.
 #[inline(always)]
 fn tagged<F: Frame + ?Sized, E: Env>(frame: &mut F, env: &E) -> Verdict {
+    if is_of_other_segment(frame) {
+        return Verdict::Pass;
+    }
     let Some(one) = frame.overlay::<Ethernet<1>>() else { return Verdict::Pass };
     if !one.tags[0].is_priority() {
         return Verdict::Pass;
     }
     if one.ethertype == ETHERTYPE_ARP {
         return arp::<1, _, _>(frame, env);
+    }
+    if frame.tag_beside().is_some() {
+        return Verdict::Pass;
     }
     match frame.overlay::<Ethernet<2>>() {
         Some(two) if two.tags[1].is_priority() && two.ethertype == ETHERTYPE_ARP => {

@@ -15,7 +15,7 @@ use crate::{
 
 /// Layer-2 announcement of Kubernetes service addresses.
 ///
-/// Answers ARP for the virtual IPs that this node holds, from an XDP program on
+/// Answers ARP for the virtual IPs that this node holds, from a BPF program on
 /// its uplink; decides by Kubernetes Leases which node holds which.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -84,13 +84,13 @@ pub struct RunArgs {
     /// several times. Default: the interface of the default route.
     #[arg(long, env = "ANNOUNCER_INTERFACE", value_delimiter = ',', value_name = "NAME|/REGEX/")]
     pub interface: Vec<InterfacePattern>,
-    /// Where to attach the program: auto takes native XDP where the driver really
-    /// has it, else generic XDP.
+    /// Where to attach the program: auto takes native XDP where the driver really has
+    /// it (not on veth), else tcx (Linux 6.6), else generic XDP.
     #[arg(
         long,
         env = "ANNOUNCER_HOOK",
         default_value_t,
-        value_name = "auto|xdp-native|xdp-generic"
+        value_name = "auto|xdp-native|tcx|xdp-generic"
     )]
     pub hook: Hook,
     /// Room for so many VIPs on each interface, held here or elsewhere.
@@ -110,7 +110,7 @@ pub struct RunArgs {
         value_name = "true|false"
     )]
     pub answer_ping: bool,
-    /// Let the XDP program log rare events to target `announcer::xdp`.
+    /// Let the BPF program log rare events to target `announcer::xdp`.
     #[arg(long, env = "ANNOUNCER_BPF_LOG")]
     pub bpf_log: bool,
     /// Answer for this address without Kubernetes; may be given several times.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    datapath::{Inspection, PinnedMaps, PinnedVip},
+    datapath::{EffectiveHook, Inspection, PinnedMaps, PinnedVip},
     types::{BootTime, Vip},
     wire_state::WireEntry,
 };
@@ -24,6 +24,8 @@ struct InterfaceStatus {
     ifindex: u32,
     /// Null when no program is attached.
     hook: Option<String>,
+    /// What the hook itself costs.
+    hook_cost: Option<&'static str>,
     #[serde(flatten)]
     maps: MapsStatus,
 }
@@ -33,6 +35,8 @@ struct InterfaceStatus {
 enum MapsStatus {
     Readable {
         mac: String,
+        /// Why the hook is the one it is.
+        hook_reason: String,
         session: Option<String>,
         vips: Vec<VipStatus>,
         /// All of them, by name.
@@ -74,6 +78,7 @@ impl Status {
             interface: found.name.clone(),
             ifindex: found.index.get(),
             hook: found.hook.map(|hook| hook.to_string()),
+            hook_cost: found.hook.map(EffectiveHook::known_cost),
             maps: match &found.maps {
                 Ok(maps) => readable(maps, now),
                 Err(error) => MapsStatus::Unreadable { error: with_sources(error) },
@@ -99,6 +104,7 @@ fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
     };
     MapsStatus::Readable {
         mac: maps.mac.to_string(),
+        hook_reason: maps.reason.to_string(),
         session: maps.session.as_ref().map(ToString::to_string),
         vips: maps.vips.iter().map(vip).collect(),
         counters: maps.totals.iter().map(|(counter, total)| (counter.name(), total)).collect(),
@@ -137,11 +143,16 @@ impl fmt::Display for InterfaceStatus {
             Some(hook) => write!(f, "hook {hook}")?,
             None => write!(f, "not attached")?,
         }
-        let (mac, session, vips, counters) = match &self.maps {
+        let (mac, hook_reason, session, vips, counters) = match &self.maps {
             MapsStatus::Unreadable { error } => return writeln!(f, "\n  {error}"),
-            MapsStatus::Readable { mac, session, vips, counters } => (mac, session, vips, counters),
+            MapsStatus::Readable { mac, hook_reason, session, vips, counters } => {
+                (mac, hook_reason, session, vips, counters)
+            }
         };
         writeln!(f, "  mac {mac}  session {}", session.as_deref().unwrap_or("none"))?;
+        if let (Some(hook), Some(cost)) = (&self.hook, self.hook_cost) {
+            writeln!(f, "  {hook}: {cost}; {hook_reason}")?;
+        }
         if vips.is_empty() {
             writeln!(f, "  no VIPs")?;
         } else {

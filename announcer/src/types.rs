@@ -14,7 +14,7 @@ use std::{
 /// A point on CLOCK_BOOTTIME, in nanoseconds since boot.
 ///
 /// BOOTTIME goes on while the machine is suspended and is not stepped by NTP,
-/// and the XDP program reads the same clock (`bpf_ktime_get_boot_ns`, Linux
+/// and the BPF program reads the same clock (`bpf_ktime_get_boot_ns`, Linux
 /// 5.8). Values of different machines are never compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(u64);

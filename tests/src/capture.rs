@@ -38,7 +38,8 @@ impl Frame {
 /// Records every frame on one interface, received and sent, from the moment it was
 /// started until it is stopped or dropped.
 ///
-/// On the receiving side it sees what XDP passed on to the kernel: XDP runs before.
+/// On the receiving side it sees what XDP passed on to the kernel: XDP runs before, and tcx
+/// after.
 #[derive(Debug)]
 pub struct Capture {
     frames: Arc<Watched<Vec<Frame>>>,
@@ -146,6 +147,35 @@ impl Injector {
     /// Interface down; shorter than the 14 bytes of an Ethernet header.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         self.0.send(frame).with_context(|| format!("sending a frame of {} bytes", frame.len()))
+    }
+}
+
+/// Sends frames from one interface that the kernel has in several pieces.
+#[derive(Debug)]
+pub struct Fragmenter(PacketSocket);
+
+impl Fragmenter {
+    /// Opens `ifname` of `ns` for sending.
+    ///
+    /// # Errors
+    /// As [`Injector::open`].
+    pub fn open(ns: &NetNs, ifname: &str) -> Result<Self> {
+        let socket = PacketSocket::open(ns, ifname, 0)?;
+        socket.set_header_before_frames()?;
+        Ok(Self(socket))
+    }
+
+    /// Sends `frame`, of which the first `linear` octets are in one piece. The kernel takes
+    /// heed of that for frames of about a page or more.
+    ///
+    /// # Errors
+    /// As [`Injector::send`].
+    pub fn send(&self, frame: &[u8], linear: u16) -> Result<()> {
+        // struct virtio_net_hdr: no checksum or segmentation to be done, the header's length.
+        let mut bytes = vec![0; 10];
+        bytes[2..4].copy_from_slice(&linear.to_ne_bytes());
+        bytes.extend(frame);
+        self.0.send(&bytes).with_context(|| format!("sending a frame of {} bytes", frame.len()))
     }
 }
 

@@ -15,6 +15,7 @@
 
 pub mod arp;
 pub mod backend;
+pub mod bpf;
 pub mod capture;
 pub mod cluster;
 pub mod controlplane;
@@ -34,4 +35,3 @@ pub mod sweep;
 pub mod timeline;
 pub mod topology;
 pub mod watched;
-pub mod xdp;

@@ -86,6 +86,14 @@ impl PacketSocket {
         self.option(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
+    /// From now on a `virtio_net_hdr` comes before each frame that is sent.
+    ///
+    /// # Errors
+    /// Those of setsockopt.
+    pub fn set_header_before_frames(&self) -> Result<()> {
+        self.option(libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)
+    }
+
     /// Sends one frame, from the Ethernet destination on.
     ///
     /// # Errors

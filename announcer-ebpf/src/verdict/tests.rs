@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::abi::{Budget, COUNTER_COUNT, HELD, SILENT, filter_bit};
 
+mod beside;
+
 pub(crate) const OURS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 pub(crate) const ASKER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 pub(crate) const ASKER_IP: [u8; 4] = [192, 0, 2, 2];

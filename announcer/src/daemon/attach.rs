@@ -71,7 +71,8 @@ async fn attach_all(
         let (interface, left) = datapath.attach(index).await?;
         info!(
             interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
-            cost = interface.hook().known_cost(), adopted = left.is_some(), "attached"
+            why = interface.reason().to_string(), cost = interface.hook().known_cost(),
+            adopted = left.is_some(), "attached"
         );
         interfaces.push((interface, uplink));
         merge(&mut adopted, left);

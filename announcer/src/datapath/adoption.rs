@@ -1,32 +1,30 @@
 //! Takes over what a former daemon left pinned.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     EbpfError,
     maps::{Array, Map, MapData, MapError},
-    programs::{
-        links::{FdLink, LinkError, PinnedLink},
-        xdp::XdpLink,
-    },
 };
 
 use announcer_ebpf::abi::{self, ABI_VERSION, InterfaceConfig};
 
 use super::{
     Options,
+    attach::{self, Attached, Attachment, Former},
     error::DatapathError,
-    hook::EffectiveHook,
+    hook::Reason,
+    link::Link,
     maps::{Maps, Settings},
     netlink::InterfaceFacts,
+    object,
     pins::PinDir,
-    xdp::{self, Attached},
 };
 use crate::types::MacAddr;
 
 /// A pinned link and maps that this version understands.
 struct Leftover {
-    link: FdLink,
-    program_id: u32,
-    hook: EffectiveHook,
+    attached: Former,
     max_vips: u32,
 }
 
@@ -47,16 +45,19 @@ pub(crate) fn adopt(
         Ok(leftover) => leftover,
         Err(reason) => return discard(facts, pins, &reason),
     };
-    xdp::refuse_foreign(facts, Some(leftover.program_id))?;
-    if leftover.max_vips != options.max_vips.get() {
+    let Leftover { attached: former, max_vips } = leftover;
+    if former.hook.is_xdp() {
+        attach::refuse_foreign(facts, Some(former.program_id))?;
+    }
+    if max_vips != options.max_vips.get() {
         tracing::warn!(
             interface = facts.name,
-            max_vips = leftover.max_vips,
+            max_vips,
             wanted = options.max_vips,
             "adopted maps keep their size until the daemon is stopped gracefully"
         );
     }
-    let mut ebpf = match xdp::load(pins, leftover.max_vips, options.bpf_log) {
+    let mut ebpf = match object::load(pins, max_vips, options.bpf_log) {
         Err(DatapathError::Load(EbpfError::MapError(
             error @ MapError::IncompatiblePinnedMap { .. },
         ))) => return discard(facts, pins, &error.to_string()),
@@ -65,22 +66,25 @@ pub(crate) fn adopt(
     let mut maps = Maps::take(&mut ebpf)?;
     maps.configure(Settings::new(mac, false, options))?;
 
-    let program = xdp::load_program(&mut ebpf)?;
-    let (link, hook) = if xdp::satisfies(leftover.hook, options.hook, facts) {
-        let failed = |error: LinkError| DatapathError::pin("adopting", pins.link(), error);
-        let link = XdpLink::try_from(leftover.link).map_err(failed)?;
-        let id = program.attach_to_link(link).map_err(DatapathError::program)?;
-        let link = program.take_link(id).map_err(DatapathError::program)?;
-        (link.try_into().map_err(failed)?, leftover.hook)
+    let attachment = if options.hook.is_served_by(former.hook, former.reason, facts) {
+        let program = object::load_program(&mut ebpf, former.hook)?;
+        former
+            .link
+            .replace_program(program.as_fd())
+            .map_err(|error| DatapathError::pin("adopting", pins.link(), error))?;
+        let Former { link, hook, reason, .. } = former;
+        Attachment { link, hook, reason }
     } else {
-        // A link cannot change its hook: frames in between reach the kernel.
-        tracing::warn!(interface = facts.name, from = %leftover.hook, to = %options.hook,
+        // A link cannot change its hook. Between XDP and tcx both are there for a moment;
+        // from one kind of XDP to the other, frames in between reach the kernel.
+        tracing::warn!(interface = facts.name, from = %former.hook, to = %options.hook,
             "attaching anew, since the hook changes");
-        drop(leftover.link);
-        pins.remove_link()?;
-        xdp::attach(program, facts, options.hook, pins)?
+        let attachment = attach::attach(&mut ebpf, facts, options.hook, Some(&former))?;
+        pins.put_link(&attachment.link)?;
+        attachment
     };
-    Ok(Some(Attached { ebpf, maps, link, hook }))
+    maps.set_reason(attachment.reason)?;
+    Ok(Some(Attached { ebpf, maps, attachment }))
 }
 
 fn discard(
@@ -100,15 +104,16 @@ fn inspect(facts: &InterfaceFacts, pins: &PinDir) -> Result<Leftover, String> {
     if config.abi_version != ABI_VERSION {
         return Err(format!("its ABI version is {}, ours {ABI_VERSION}", config.abi_version));
     }
-    let link = PinnedLink::from_pin(pins.link())
+    let link = Link::pinned(&pins.link())
         .map_err(|_| "it was killed before it was attached".to_owned())?;
-    let link = FdLink::from(link);
-    let program_id = link.info().map_err(|error| error.to_string())?.program_id();
+    let program_id = link.program_id().map_err(|error| error.to_string())?;
     // Each interface has its own instance of the program, so the program tells
     // whether the link is this interface's, or one's that had its index before.
-    let hook = facts.hook_of(program_id).ok_or("its link is not attached to this interface")?;
+    let hook =
+        attach::hook_of(facts, program_id).ok_or("its link is not attached to this interface")?;
     let slots: Array<MapData, u64> = open_map(pins, abi::VIP_CLAIMED)?;
-    Ok(Leftover { link, program_id, hook, max_vips: slots.len() })
+    let attached = Former { link, program_id, hook, reason: Reason::from_flags(config.flags) };
+    Ok(Leftover { attached, max_vips: slots.len() })
 }
 
 fn open_map<T>(pins: &PinDir, name: &str) -> Result<T, String>

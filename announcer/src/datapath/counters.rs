@@ -1,4 +1,4 @@
-//! Reads what the XDP program counted.
+//! Reads what the program counted.
 
 use std::{collections::BTreeMap, fmt};
 

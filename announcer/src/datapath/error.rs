@@ -37,18 +37,16 @@ pub enum DatapathError {
         program: AttachedProgram,
     },
     /// The hook that was asked for cannot be had.
-    #[error(
-        "{interface} cannot do {hook} (driver {driver}); use --hook auto, which takes what there is"
-    )]
+    #[error("{interface} cannot do {hook}: {why}; use --hook auto, which takes what there is")]
     HookUnavailable {
         /// The interface's name.
         interface: String,
         /// The hook.
         hook: EffectiveHook,
-        /// The driver's name.
-        driver: String,
+        /// What is missing, or whose fault it may be.
+        why: String,
         /// What the kernel said.
-        source: Box<ProgramError>,
+        source: io::Error,
     },
     /// EPERM or EACCES.
     #[error(
@@ -85,13 +83,13 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// The object could not be loaded: a bug, or a kernel that nobody tested.
-    #[error("loading the XDP program failed")]
+    #[error("loading the BPF programs failed")]
     Load(#[source] EbpfError),
     /// The verifier refused the program, or something of the kind.
-    #[error("the kernel refused the XDP program")]
+    #[error("the kernel refused the BPF program")]
     Program(#[source] ProgramError),
     /// The object lacks a map or program that the daemon expects.
-    #[error("the XDP object has no {0}: daemon and object were not built together")]
+    #[error("the BPF object has no {0}: daemon and object were not built together")]
     Incomplete(&'static str),
     /// Attaching failed for a reason that has no variant of its own.
     #[error("attaching to {interface} with {hook} failed")]
@@ -101,7 +99,7 @@ pub enum DatapathError {
         /// The hook.
         hook: EffectiveHook,
         /// What the kernel said.
-        source: Box<ProgramError>,
+        source: io::Error,
     },
     /// A map could not be read or written.
     #[error("map {map} could not be accessed")]
@@ -156,7 +154,7 @@ impl DatapathError {
     }
 
     pub(crate) fn program(error: ProgramError) -> Self {
-        classify("loading an XDP program", error, Self::Program)
+        classify("loading a BPF program", error, Self::Program)
     }
 
     pub(crate) fn map(map: &'static str, error: MapError) -> Self {

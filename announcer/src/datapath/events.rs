@@ -1,4 +1,4 @@
-//! What the XDP program reports, read without polling.
+//! What the program reports, read without polling.
 
 use std::{
     fmt,
@@ -92,7 +92,7 @@ fn decode(record: &[u8]) -> Option<ForeignClaim> {
     })
 }
 
-/// What the XDP program logs, on its way to tracing.
+/// What the program logs, on its way to tracing.
 pub struct LogStream {
     logger: AsyncFd<EbpfLogger<ToTracing>>,
 }
@@ -110,7 +110,7 @@ impl LogStream {
         // SAFETY: the logger owns its map's descriptor; flushing does not replace it.
         let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
         logger.map(|logger| Self { logger }).map_err(|error| {
-            DatapathError::system("waiting for the log of the XDP program", error.into())
+            DatapathError::system("waiting for the log of the BPF program", error.into())
         })
     }
 

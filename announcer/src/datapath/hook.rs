@@ -1,47 +1,70 @@
-//! Where in the network stack the program is attached.
+//! Where in the network stack the program is attached, and why there.
 
 use std::{fmt, str::FromStr};
 
-use aya::programs::XdpMode;
+use announcer_ebpf::abi;
+
+use super::netlink::InterfaceFacts;
 
 /// Which hook the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hook {
     /// Native XDP where the driver has it for real (not on veth, which gives up
-    /// segmentation offload for it), else generic XDP.
+    /// segmentation offload for it), else tcx, else generic XDP.
     #[default]
     Auto,
-    /// XDP in the driver, or an error.
-    XdpNative,
-    /// XDP in the network stack, before anything else sees the frame. Any driver.
-    XdpGeneric,
+    /// This one, or an error.
+    Only(EffectiveHook),
 }
 
 /// Not a hook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a hook; choose auto, xdp-native or xdp-generic")]
+#[error("{0:?} is not a hook; choose auto, xdp-native, tcx or xdp-generic")]
 pub struct HookError(String);
 
 impl FromStr for Hook {
     type Err = HookError;
 
     fn from_str(s: &str) -> Result<Self, HookError> {
+        let named = EffectiveHook::ALL.into_iter().find(|hook| hook.name() == s);
         match s {
             "auto" => Ok(Self::Auto),
-            "xdp-native" => Ok(Self::XdpNative),
-            "xdp-generic" => Ok(Self::XdpGeneric),
-            _ => Err(HookError(s.to_owned())),
+            _ => named.map(Self::Only).ok_or_else(|| HookError(s.to_owned())),
         }
     }
 }
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::XdpNative => "xdp-native",
-            Self::XdpGeneric => "xdp-generic",
-        })
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Only(hook) => hook.fmt(f),
+        }
+    }
+}
+
+impl Hook {
+    /// The hooks to try, best first.
+    pub(crate) fn candidates(self, facts: &InterfaceFacts) -> Vec<EffectiveHook> {
+        match self {
+            Self::Only(hook) => vec![hook],
+            Self::Auto if facts.is_veth() => vec![EffectiveHook::Tcx, EffectiveHook::XdpGeneric],
+            Self::Auto => EffectiveHook::ALL.into(),
+        }
+    }
+
+    /// Whether an attachment that exists, made for `reason`, is what is asked for. With
+    /// `auto` one that `auto` has chosen is kept though there may be a better one by now:
+    /// each try of native XDP can reset the link.
+    pub(crate) fn is_served_by(
+        self,
+        attached: EffectiveHook,
+        reason: Reason,
+        facts: &InterfaceFacts,
+    ) -> bool {
+        let candidates = self.candidates(facts);
+        candidates.first() == Some(&attached)
+            || reason.has(Reason::CHOSEN) && candidates.contains(&attached)
     }
 }
 
@@ -50,46 +73,117 @@ impl fmt::Display for Hook {
 pub enum EffectiveHook {
     /// XDP in the driver.
     XdpNative,
-    /// XDP in the network stack.
+    /// tcx ingress (Linux 6.6): in the network stack, after packet sockets and before
+    /// everything else.
+    Tcx,
+    /// XDP in the network stack, before anything else sees the frame. Any driver.
     XdpGeneric,
 }
 
 impl EffectiveHook {
+    /// All of them, best first.
+    pub const ALL: [Self; 3] = [Self::XdpNative, Self::Tcx, Self::XdpGeneric];
+
     /// What the hook itself costs each received frame, measured on veth with
     /// 60-octet TCP frames; the program adds 3 to 5 ns.
     pub const fn known_cost(self) -> &'static str {
         match self {
             Self::XdpNative => "depends on the driver; 620 ns a frame on veth",
+            Self::Tcx => "about 40 ns a frame",
             Self::XdpGeneric => "about 250 ns a frame",
         }
     }
 
-    pub(crate) const fn mode(self) -> XdpMode {
+    pub(crate) const fn is_xdp(self) -> bool {
+        matches!(self, Self::XdpNative | Self::XdpGeneric)
+    }
+
+    const fn name(self) -> &'static str {
         match self {
-            Self::XdpNative => XdpMode::Driver,
-            Self::XdpGeneric => XdpMode::Skb,
+            Self::XdpNative => "xdp-native",
+            Self::Tcx => "tcx",
+            Self::XdpGeneric => "xdp-generic",
         }
     }
 }
 
 impl fmt::Display for EffectiveHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::XdpNative => "xdp-native",
-            Self::XdpGeneric => "xdp-generic",
-        })
+        f.write_str(self.name())
+    }
+}
+
+/// Why a hook is in use: it was asked for, or was chosen, and what stood in the way of
+/// better ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reason(u32);
+
+impl Reason {
+    /// The operator named it.
+    pub const ASKED_FOR: Self = Self(abi::ASKED_FOR);
+    /// It is the best that could be had.
+    pub const CHOSEN: Self = Self(abi::CHOSEN);
+    /// Native XDP would have done more harm than good.
+    pub const NATIVE_UNWISE: Self = Self(abi::NATIVE_UNWISE);
+    /// The driver refused native XDP.
+    pub const NATIVE_REFUSED: Self = Self(abi::NATIVE_REFUSED);
+    /// The kernel has no tcx.
+    pub const NO_TCX: Self = Self(abi::NO_TCX);
+    /// Somebody else's XDP program was there.
+    pub const XDP_OCCUPIED: Self = Self(abi::XDP_OCCUPIED);
+
+    /// What is known before any hook has been tried.
+    pub(crate) fn of(hook: Hook, facts: &InterfaceFacts) -> Self {
+        match hook {
+            Hook::Only(_) => Self::ASKED_FOR,
+            Hook::Auto if facts.is_veth() => Self::CHOSEN.and(Self::NATIVE_UNWISE),
+            Hook::Auto => Self::CHOSEN,
+        }
+    }
+
+    /// Both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `other` is a part of it.
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As it is kept in [`abi::InterfaceConfig::flags`].
+    pub(crate) const fn flags(self) -> u32 {
+        self.0
+    }
+
+    /// The inverse of [`Self::flags`].
+    pub(crate) const fn from_flags(flags: u32) -> Self {
+        Self(flags & abi::REASONS)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.has(Self::ASKED_FOR) {
+            return f.write_str("asked for with --hook");
+        }
+        if !self.has(Self::CHOSEN) {
+            return f.write_str("not known why");
+        }
+        f.write_str("the best there is")?;
+        let obstacles = [
+            (Self::NATIVE_UNWISE, "native XDP costs veth its segmentation offload"),
+            (Self::NATIVE_REFUSED, "the driver has no native XDP"),
+            (Self::XDP_OCCUPIED, "an XDP program of somebody else is there"),
+            (Self::NO_TCX, "tcx needs Linux 6.6"),
+        ];
+        let known = obstacles.into_iter().filter(|(obstacle, _)| self.has(*obstacle));
+        for (i, (_, what)) in known.enumerate() {
+            write!(f, "{}{what}", if i == 0 { ": " } else { ", and " })?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hooks_round_trip() {
-        for hook in [Hook::Auto, Hook::XdpNative, Hook::XdpGeneric] {
-            assert_eq!(hook.to_string().parse(), Ok(hook));
-        }
-        assert!("native".parse::<Hook>().is_err());
-    }
-}
+mod tests;

@@ -3,20 +3,19 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 
-use aya::{
-    maps::{Array, HashMap, MapData},
-    programs::links::{FdLink, PinnedLink},
-};
+use aya::maps::{Array, HashMap, MapData};
 
 use announcer_ebpf::abi::{
     self, ABI_VERSION, HELD, InterfaceConfig, SILENT, SessionRecord, VipEntry,
 };
 
 use super::{
+    attach,
     counters::{self, CounterReader, Totals},
     current_namespace,
     error::DatapathError,
-    hook::EffectiveHook,
+    hook::{EffectiveHook, Reason},
+    link::Link,
     maps,
     netlink::{InterfaceFacts, Netlink},
     pins::PinDir,
@@ -45,6 +44,8 @@ pub struct Inspection {
 pub struct PinnedMaps {
     /// The MAC that is answered with.
     pub mac: MacAddr,
+    /// Why the hook is the one it is.
+    pub reason: Reason,
     /// The session under which the VIPs are held; `None` for static VIPs.
     pub session: Option<Session>,
     /// The VIPs that this node knows.
@@ -103,6 +104,7 @@ fn read(pins: &PinDir) -> Result<PinnedMaps, DatapathError> {
     let reader = CounterReader::open(pins)?;
     Ok(PinnedMaps {
         mac: MacAddr::new(config.mac),
+        reason: Reason::from_flags(config.flags),
         session: maps::decode_session(&session),
         vips: read_vips(pins, &reader.answered()?)?,
         totals: reader.totals()?,
@@ -138,6 +140,6 @@ const fn meaning(entry: &VipEntry) -> Option<WireEntry> {
 
 /// The hook of the pinned link's program, if that is on this interface.
 fn attached_hook(facts: &InterfaceFacts, pins: &PinDir) -> Option<EffectiveHook> {
-    let link = FdLink::from(PinnedLink::from_pin(pins.link()).ok()?);
-    facts.hook_of(link.info().ok()?.program_id())
+    let link = Link::pinned(&pins.link()).ok()?;
+    attach::hook_of(facts, link.program_id().ok()?)
 }

@@ -2,32 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use aya::{
-    maps::{MapError, RingBuf},
-    programs::links::FdLink,
-};
+use aya::maps::{MapError, RingBuf};
 
 use announcer_ebpf::abi;
 
 use super::{
     Options, Silence, adoption,
+    attach::{self, Attached, Attachment},
     counters::CounterReader,
     error::{DatapathError, os_error},
     events::{ClaimStream, LogStream},
-    hook::EffectiveHook,
+    hook::{EffectiveHook, Reason},
     maps::{self, Maps, Settings},
     namespace::NetnsCookie,
     netlink::{InterfaceFacts, Netlink},
     pins::PinDir,
     plan::{MapImage, MapOp},
-    xdp,
 };
 use crate::{
     types::{BootTime, IfIndex, MacAddr, Vip},
     wire_state::{Adopted, WireState},
 };
 
-/// An interface whose ARP requests the XDP program sees.
+/// An interface whose ARP requests the program sees.
 ///
 /// Dropped, it leaves everything pinned: the data plane goes on answering until
 /// each VIP's time is over. [`detach`](Self::detach) ends it.
@@ -36,12 +33,10 @@ pub struct Interface {
     facts: InterfaceFacts,
     mac: MacAddr,
     options: Options,
-    hook: EffectiveHook,
+    attachment: Attachment,
     pins: PinDir,
     /// Nothing was here before: whoever fails to start leaves nothing.
     is_fresh: bool,
-    /// Keeps the program attached should somebody remove the pins.
-    _link: FdLink,
     maps: Maps,
     image: MapImage,
     claims: ClaimStream,
@@ -74,8 +69,8 @@ impl Interface {
             Some(attached) => attached,
             None => {
                 // Looked at anew: what was discarded may have been attached until now.
-                xdp::refuse_foreign(&require(netlink, index).await?, None)?;
-                match xdp::create(&facts, mac, &pins, options) {
+                let facts = require(netlink, index).await?;
+                match attach::create(&facts, mac, &pins, options) {
                     Ok(attached) => attached,
                     Err(error) => {
                         pins.remove()?;
@@ -85,7 +80,10 @@ impl Interface {
             }
         };
 
-        let xdp::Attached { mut ebpf, maps, link, hook } = attached;
+        let Attached { mut ebpf, maps, attachment } = attached;
+        if let Ok(Some(facts)) = netlink.interface(index).await {
+            attach::tell_who_is_before(&facts, &attachment);
+        }
         let image = maps.read()?;
         let adopted = was_adopted
             .then(|| Adopted { session: image.session.clone(), answering: image.held().collect() });
@@ -93,19 +91,9 @@ impl Interface {
         let claims = ClaimStream::new(ring)?;
         let logs = options.bpf_log.then(|| LogStream::new(&mut ebpf)).transpose()?;
         let is_fresh = !was_adopted;
-        let interface = Self {
-            facts,
-            mac,
-            options: options.clone(),
-            hook,
-            pins,
-            is_fresh,
-            _link: link,
-            maps,
-            image,
-            claims,
-            logs,
-        };
+        let options = options.clone();
+        let interface =
+            Self { facts, mac, options, attachment, pins, is_fresh, maps, image, claims, logs };
         Ok((interface, adopted))
     }
 
@@ -126,7 +114,12 @@ impl Interface {
 
     /// The hook that is in use.
     pub const fn hook(&self) -> EffectiveHook {
-        self.hook
+        self.attachment.hook
+    }
+
+    /// Why it is that hook.
+    pub const fn reason(&self) -> Reason {
+        self.attachment.reason
     }
 
     /// What becomes of requests for VIPs that are not answered.
@@ -175,7 +168,7 @@ impl Interface {
         &mut self.claims
     }
 
-    /// What the XDP program logs, with [`Options::bpf_log`].
+    /// What the program logs, with [`Options::bpf_log`].
     pub const fn logs(&mut self) -> Option<&mut LogStream> {
         self.logs.as_mut()
     }
@@ -204,6 +197,9 @@ impl Interface {
     /// # Errors
     /// [`DatapathError::Pin`].
     pub fn detach(self) -> Result<(), DatapathError> {
+        // Pinned or not.
+        let detached = self.attachment.link.detach();
+        detached.map_err(|error| DatapathError::pin("detaching", self.pins.link(), error))?;
         self.pins.remove()
     }
 }
@@ -223,11 +219,11 @@ fn ethernet_mac(facts: &InterfaceFacts) -> Result<MacAddr, DatapathError> {
 /// Busy means that somebody attached in between: names them if they still are there.
 async fn explain(netlink: &Netlink, index: IfIndex, error: DatapathError) -> DatapathError {
     let DatapathError::Attach { source, .. } = &error else { return error };
-    if !matches!(os_error(&**source), Some(libc::EBUSY | libc::EEXIST)) {
+    if !matches!(os_error(source), Some(libc::EBUSY | libc::EEXIST)) {
         return error;
     }
     match netlink.interface(index).await {
-        Ok(Some(facts)) => xdp::refuse_foreign(&facts, None).err().unwrap_or(error),
+        Ok(Some(facts)) => attach::refuse_foreign(&facts, None).err().unwrap_or(error),
         _ => error,
     }
 }

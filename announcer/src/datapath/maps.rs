@@ -15,6 +15,7 @@ use announcer_ebpf::abi::{
 use super::{
     Options,
     error::DatapathError,
+    hook::Reason,
     plan::{MapImage, MapOp},
 };
 use crate::types::{MacAddr, Session, Vip};
@@ -131,14 +132,25 @@ impl Maps {
 
     pub(crate) fn configure(&mut self, settings: Settings) -> Result<(), DatapathError> {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        let config = InterfaceConfig {
-            abi_version: ABI_VERSION,
-            flags: flag(settings.passes, abi::SHARED)
-                | flag(settings.answer_ping, abi::ANSWER_PING),
-            mac: settings.mac.octets(),
-            reserved: [0; 2],
-        };
-        self.config.set(0, &config, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))
+        self.change(|config| {
+            config.mac = settings.mac.octets();
+            config.flags = config.flags & abi::REASONS
+                | flag(settings.passes, abi::SHARED)
+                | flag(settings.answer_ping, abi::ANSWER_PING);
+        })
+    }
+
+    /// Leaves word why the hook is the one it is.
+    pub(crate) fn set_reason(&mut self, reason: Reason) -> Result<(), DatapathError> {
+        self.change(|config| config.flags = config.flags & !abi::REASONS | reason.flags())
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut InterfaceConfig)) -> Result<(), DatapathError> {
+        let failed = |error| DatapathError::map(abi::CONFIG, error);
+        let mut config = self.config.get(&0, 0).map_err(failed)?;
+        config.abi_version = ABI_VERSION;
+        change(&mut config);
+        self.config.set(0, &config, 0).map_err(failed)
     }
 }
 

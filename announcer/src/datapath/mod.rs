@@ -1,4 +1,4 @@
-//! The kernel side of the announcer: the XDP program, its maps, and how they are
+//! The kernel side of the announcer: the BPF program, its maps, and how they are
 //! attached, pinned and adopted. Needs Linux 5.15.
 //!
 //! [`Datapath`] is the network namespace with its pins; it opens an [`Interface`]
@@ -6,6 +6,7 @@
 //! writes it. Nothing but the responder calls [`Interface::write`].
 
 mod adoption;
+mod attach;
 mod counters;
 mod error;
 mod ethtool;
@@ -17,9 +18,9 @@ mod link;
 mod maps;
 pub mod namespace;
 pub mod netlink;
+mod object;
 mod pins;
 pub mod plan;
-mod xdp;
 
 use std::{
     num::NonZeroU32,
@@ -31,13 +32,13 @@ use clap::ValueEnum;
 pub use counters::{CounterReader, Totals};
 pub use error::DatapathError;
 pub use events::{ClaimStream, LogStream};
-pub use hook::{EffectiveHook, Hook, HookError};
+pub use hook::{EffectiveHook, Hook, HookError, Reason};
 pub use inspect::{Inspection, PinnedMaps, PinnedVip, inspect};
 pub use interface::{Interface, Written};
+pub use object::OBJECT;
 pub use pins::DEFAULT_PIN_ROOT;
-pub use xdp::OBJECT;
 
-use self::{namespace::NetnsCookie, netlink::Netlink, pins::PinDir};
+use self::{link::Link, namespace::NetnsCookie, netlink::Netlink, pins::PinDir};
 use crate::{types::IfIndex, wire_state::Adopted};
 
 /// How interfaces are opened.
@@ -50,7 +51,7 @@ pub struct Options {
     pub max_vips: NonZeroU32,
     /// A directory on (or to be on) a BPF file system.
     pub pin_root: PathBuf,
-    /// Forward what the XDP program logs to tracing (target `announcer::xdp`).
+    /// Forward what the program logs to tracing (target `announcer::xdp`).
     /// When off it costs nothing: the verifier removes the code.
     pub bpf_log: bool,
     /// What becomes of requests for VIPs that this node does not answer.
@@ -138,7 +139,8 @@ impl Datapath {
     /// Somebody else may have detached it, or removed its pins; the kernel tells nobody.
     pub fn is_attached(&self, index: IfIndex) -> bool {
         let pins = PinDir::new(&self.options.pin_root, self.namespace, index);
-        link::is_attached(&pins.link(), index).unwrap_or(false)
+        let attached = Link::pinned(&pins.link()).and_then(|link| link.interface());
+        attached.is_ok_and(|interface| interface == Some(index))
     }
 
     /// Takes down what former daemons left on interfaces other than `keep`, and

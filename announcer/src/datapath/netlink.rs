@@ -126,12 +126,33 @@ impl InterfaceFacts {
         self.kind.as_deref() == Some("veth") || self.driver.as_deref() == Some("veth")
     }
 
-    /// Where the program with this id is attached; `None` when it is not.
-    pub(crate) fn hook_of(&self, program: u32) -> Option<EffectiveHook> {
+    /// Where the XDP program with this id is attached; `None` when it is not.
+    pub(crate) fn xdp_hook_of(&self, program: u32) -> Option<EffectiveHook> {
         match self.xdp.iter().find(|attached| attached.id == program)?.mode {
             AttachedMode::Native => Some(EffectiveHook::XdpNative),
             AttachedMode::Generic => Some(EffectiveHook::XdpGeneric),
             AttachedMode::Offloaded => None,
+        }
+    }
+
+    /// For tests: up, with a carrier, and a MAC that ends in its index.
+    #[cfg(test)]
+    #[expect(clippy::expect_used, reason = "a test fails by panicking")]
+    pub(crate) fn example(index: u8, name: &str) -> Self {
+        Self {
+            index: IfIndex::new(index.into()).expect("not 0"),
+            name: name.to_owned(),
+            is_ethernet: true,
+            link_layer: "ether".to_owned(),
+            mac: Some(MacAddr::new([2, 0, 0, 0, 0, index])),
+            is_up: true,
+            has_carrier: true,
+            carrier_ups: 1,
+            master: None,
+            lower: None,
+            kind: None,
+            driver: None,
+            xdp: Vec::new(),
         }
     }
 

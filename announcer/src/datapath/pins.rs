@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::DatapathError, link, namespace::NetnsCookie};
+use super::{error::DatapathError, link::Link, namespace::NetnsCookie};
 use crate::types::IfIndex;
 
 /// Where BPF file systems are mounted by convention.
@@ -111,13 +111,22 @@ impl PinDir {
         fs::create_dir_all(&self.0).map_err(|error| DatapathError::pin("creating", &self.0, error))
     }
 
+    /// Pins a link in the place of the one that is pinned, which is detached.
+    pub(crate) fn put_link(&self, link: &Link) -> Result<(), DatapathError> {
+        self.create()?;
+        self.remove_link()?;
+        let path = self.link();
+        link.pin(&path).map_err(|error| DatapathError::pin("pinning", path, error))
+    }
+
     /// Detaches, and removes the link.
-    pub(crate) fn remove_link(&self) -> Result<(), DatapathError> {
-        match link::detach(&self.link()) {
+    fn remove_link(&self) -> Result<(), DatapathError> {
+        let path = self.link();
+        match Link::pinned(&path).and_then(|link| link.detach()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DatapathError::pin("detaching", self.link(), error))
+                Err(DatapathError::pin("detaching", path, error))
             }
-            _ => remove_file(&self.link()),
+            _ => remove_file(&path),
         }
     }
 

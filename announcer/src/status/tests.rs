@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    datapath::{Counter, DatapathError, EffectiveHook, Totals},
+    datapath::{Counter, DatapathError, EffectiveHook, Reason, Totals},
     types::{IfIndex, MacAddr, Session},
 };
 
@@ -32,6 +32,7 @@ fn ens18() -> Inspection {
         hook: Some(EffectiveHook::XdpGeneric),
         maps: Ok(PinnedMaps {
             mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            reason: Reason::ASKED_FOR,
             session: Some(Session::new("8d6f", 3)),
             vips: vips.map(|(vip, entry, answered)| (vip, PinnedVip { entry, answered })).into(),
             totals: [(Counter::Answered, 15), (Counter::ClaimReported, 1)].into_iter().collect(),
@@ -51,6 +52,7 @@ fn the_table_says_what_is_answered_and_for_how_long() {
     let table = Status::new(&[ens18(), leftover()], NOW).to_string();
     let expected = "\
 ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session 8d6f/3
+  xdp-generic: about 250 ns a frame; asked for with --hook
   VIP              STATE                           ANSWERED
   192.0.2.9        expired 0.0 s ago                      3
   192.0.2.10       answering until +1.9 s                12
@@ -76,14 +78,16 @@ fn the_json_has_every_counter_and_the_same_facts() {
             { "vip": "192.0.2.200", "state": "silent", "answered": 0 },
         ])
     );
-    let names = ["interface", "ifindex", "hook", "mac", "session"];
-    let expected = json!(["ens18", 2, "xdp-generic", "02:00:00:00:00:01", "8d6f/3"]);
+    let names = ["interface", "ifindex", "hook", "hook_reason", "mac", "session"];
+    let (hook, why) = ("xdp-generic", "asked for with --hook");
+    let expected = json!(["ens18", 2, hook, why, "02:00:00:00:00:01", "8d6f/3"]);
     assert_eq!(json!(names.map(|name| &first[name])), expected);
     let counters = first["counters"].as_object().expect("an object");
     assert_eq!(counters.len(), Counter::ALL.len());
     assert_eq!((&counters["answered"], &counters["silenced"]), (&json!(15), &json!(0)));
     let error = "opening a map failed: No such file or directory (os error 2)";
-    let expected = json!({ "interface": null, "ifindex": 7, "hook": null, "error": error });
+    let expected =
+        json!({ "interface": null, "ifindex": 7, "hook": null, "hook_cost": null, "error": error });
     assert_eq!(json["interfaces"][1], expected);
 }
 
@@ -104,6 +108,7 @@ fn an_interface_without_vips_or_traffic_is_short() {
     }
     let expected = "\
 ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session none
+  xdp-generic: about 250 ns a frame; asked for with --hook
   no VIPs
 ";
     assert_eq!(Status::new(&[bare], NOW).to_string(), expected);

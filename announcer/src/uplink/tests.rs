@@ -18,25 +18,6 @@ fn mac(n: u8) -> MacAddr {
     MacAddr::new([2, 0, 0, 0, 0, n])
 }
 
-/// An interface with index `n` and the MAC 02:00:00:00:00:n.
-fn interface(n: u8, name: &str) -> InterfaceFacts {
-    InterfaceFacts {
-        index: index(n.into()),
-        name: name.to_owned(),
-        is_ethernet: true,
-        link_layer: "ether".to_owned(),
-        mac: Some(mac(n)),
-        is_up: true,
-        has_carrier: true,
-        carrier_ups: 1,
-        master: None,
-        lower: None,
-        kind: None,
-        driver: None,
-        xdp: Vec::new(),
-    }
-}
-
 fn of_kind(facts: InterfaceFacts, kind: &str) -> InterfaceFacts {
     InterfaceFacts { kind: Some(kind.to_owned()), ..facts }
 }
@@ -60,23 +41,23 @@ fn uplink(facts: &InterfaceFacts, others: &[InterfaceFacts]) -> Uplink {
 #[test]
 fn a_port_answers_with_the_mac_of_its_bridge_or_bond() {
     for kind in ["bridge", "bond", "team", "openvswitch"] {
-        let master = of_kind(interface(9, "master"), kind);
-        let port = uplink(&port_of(9, interface(2, "ens18")), &[master]);
+        let master = of_kind(InterfaceFacts::example(9, "master"), kind);
+        let port = uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[master]);
         assert_eq!(port.mac, Some(mac(9)), "{kind}");
     }
-    assert_eq!(uplink(&interface(2, "ens18"), &[]).mac, Some(mac(2)));
+    assert_eq!(uplink(&InterfaceFacts::example(2, "ens18"), &[]).mac, Some(mac(2)));
     // Its master has gone since.
-    assert_eq!(uplink(&port_of(9, interface(2, "ens18")), &[]).mac, Some(mac(2)));
+    assert_eq!(uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[]).mac, Some(mac(2)));
 }
 
 #[test]
 fn frames_of_a_port_or_a_parent_are_others_too() {
-    let bridge = of_kind(interface(9, "br0"), "bridge");
-    let port = uplink(&port_of(9, interface(2, "ens18")), &[bridge]);
+    let bridge = of_kind(InterfaceFacts::example(9, "br0"), "bridge");
+    let port = uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[bridge]);
     assert_eq!(port.sharing, Some(Sharing::PortOf("br0".to_owned())));
     for kind in ["macvlan", "macvtap", "ipvlan", "ipvtap"] {
-        let child = above(2, of_kind(interface(3, "child"), kind));
-        let parent = uplink(&interface(2, "ens18"), &[child]);
+        let child = above(2, of_kind(InterfaceFacts::example(3, "child"), kind));
+        let parent = uplink(&InterfaceFacts::example(2, "ens18"), &[child]);
         let children = BTreeSet::from(["child".to_owned()]);
         assert_eq!(parent.sharing, Some(Sharing::ParentOf(children)), "{kind}");
     }
@@ -85,20 +66,25 @@ fn frames_of_a_port_or_a_parent_are_others_too() {
 #[test]
 fn frames_of_others_are_this_hosts_alone() {
     for kind in ["bond", "team", "vrf"] {
-        let master = of_kind(interface(9, "master"), kind);
-        assert_eq!(uplink(&port_of(9, interface(2, "ens18")), &[master]).sharing, None, "{kind}");
+        let master = of_kind(InterfaceFacts::example(9, "master"), kind);
+        assert_eq!(
+            uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[master]).sharing,
+            None,
+            "{kind}"
+        );
     }
     // A VLAN gets tagged frames, which are never answered or dropped here; and a macvlan
     // on another interface has nothing to do with this one.
-    let vlan = above(2, of_kind(interface(3, "ens18.7"), "vlan"));
-    let elsewhere = above(8, of_kind(interface(4, "macvlan"), "macvlan"));
-    assert_eq!(uplink(&interface(2, "ens18"), &[vlan, elsewhere]).sharing, None);
+    let vlan = above(2, of_kind(InterfaceFacts::example(3, "ens18.7"), "vlan"));
+    let elsewhere = above(8, of_kind(InterfaceFacts::example(4, "macvlan"), "macvlan"));
+    assert_eq!(uplink(&InterfaceFacts::example(2, "ens18"), &[vlan, elsewhere]).sharing, None);
 }
 
 #[test]
 fn a_link_is_fit_when_it_is_up_and_has_a_carrier() {
     let state = |is_up, has_carrier| {
-        uplink(&InterfaceFacts { is_up, has_carrier, ..interface(2, "ens18") }, &[]).link
+        uplink(&InterfaceFacts { is_up, has_carrier, ..InterfaceFacts::example(2, "ens18") }, &[])
+            .link
     };
     assert_eq!(state(true, true), LinkState::Fit);
     assert_eq!(state(true, false), LinkState::NoCarrier);
@@ -108,8 +94,8 @@ fn a_link_is_fit_when_it_is_up_and_has_a_carrier() {
 
 #[test]
 fn the_networks_of_a_port_are_its_bridges_too() {
-    let bridge = of_kind(interface(9, "br0"), "bridge");
-    let port = port_of(9, interface(2, "ens18"));
+    let bridge = of_kind(InterfaceFacts::example(9, "br0"), "bridge");
+    let port = port_of(9, InterfaceFacts::example(2, "ens18"));
     let networks = |text: &str| BTreeSet::from([text.parse().expect("a network")]);
     let on_link = [(9, "192.0.2.0/24"), (5, "203.0.113.0/24")];
     let all = Snapshot {
@@ -124,7 +110,11 @@ fn the_networks_of_a_port_are_its_bridges_too() {
 
 #[test]
 fn patterns_choose_by_name() {
-    let all = snapshot(vec![interface(2, "ens18"), interface(3, "ens19"), interface(4, "mgmt0")]);
+    let all = snapshot(vec![
+        InterfaceFacts::example(2, "ens18"),
+        InterfaceFacts::example(3, "ens19"),
+        InterfaceFacts::example(4, "mgmt0"),
+    ]);
     let patterns = |list: &[&str]| -> Vec<InterfacePattern> {
         list.iter().map(|text| text.parse().expect("a pattern")).collect()
     };

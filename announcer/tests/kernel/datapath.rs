@@ -4,8 +4,8 @@ use std::{io::Read as _, num::NonZeroU32, path::PathBuf, sync::Mutex, time::Dura
 
 use announcer::{
     datapath::{
-        Counter, Datapath, DatapathError, EffectiveHook, Hook, Interface, OBJECT, Options,
-        detach_all,
+        Counter, Datapath, DatapathError, EffectiveHook, Hook, Interface, OBJECT, Options, Reason,
+        detach_all, inspect,
         namespace::NetnsCookie,
         netlink::{InterfaceFacts, Netlink},
     },
@@ -16,13 +16,15 @@ use announcer_ebpf::abi::{self, InterfaceConfig};
 use aya::{
     Ebpf,
     maps::{Array, Map, MapData},
-    programs::{Xdp, XdpMode, xdp::XdpLinkId},
+    programs::{
+        ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode, links::PinnedLink, xdp::XdpLinkId,
+    },
 };
 use futures::FutureExt as _;
 
 use crate::segment::{ASKER, OURS, Segment, Wire, arp, in_segment, ip, request, vip};
 
-fn for_a_minute() -> WireEntry {
+pub(crate) fn for_a_minute() -> WireEntry {
     WireEntry::Answer { until: BootTime::now() + Duration::from_secs(60) }
 }
 
@@ -35,27 +37,45 @@ fn state(vips: &[(Vip, WireEntry)]) -> WireState {
 }
 
 #[track_caller]
-fn write(interface: &mut Interface, vips: &[(Vip, WireEntry)]) {
+pub(crate) fn write(interface: &mut Interface, vips: &[(Vip, WireEntry)]) {
     let written = interface.write(&state(vips));
     assert!(written.failures.is_empty() && written.unplaced.is_empty(), "{written:?}");
 }
 
-async fn open(segment: &Segment, options: Options) -> (Interface, Option<Adopted>) {
+pub(crate) async fn open(segment: &Segment, options: Options) -> (Interface, Option<Adopted>) {
     segment.datapath(options).attach(segment.dut).await.expect("attached")
 }
 
-async fn facts(index: IfIndex) -> InterfaceFacts {
+pub(crate) async fn facts(index: IfIndex) -> InterfaceFacts {
     let netlink = Netlink::connect().expect("netlink");
     netlink.interface(index).await.expect("an answer").expect("the interface exists")
 }
 
-fn pins(index: IfIndex) -> PathBuf {
+/// The programs that see what comes in by the interface, ours or not, in their order.
+pub(crate) async fn programs(index: IfIndex) -> Vec<u32> {
+    let (_, tcx) = SchedClassifier::query_tcx(index.get(), TcAttachType::Ingress)
+        .expect("Linux 6.6, or none of the tests of tcx can do");
+    let xdp = facts(index).await.xdp;
+    xdp.iter().map(|program| program.id).chain(tcx.iter().map(ProgramInfo::id)).collect()
+}
+
+pub(crate) fn at(hook: EffectiveHook) -> Options {
+    Options { hook: Hook::Only(hook), ..Options::default() }
+}
+
+/// Whether our program is at this hook of the interface, and no other.
+async fn is_at(hook: EffectiveHook) -> bool {
+    let found = inspect(&Options::default().pin_root).await.expect("root may look");
+    found.iter().map(|one| one.hook).collect::<Vec<_>>() == [Some(hook)]
+}
+
+pub(crate) fn pins(index: IfIndex) -> PathBuf {
     let namespace = NetnsCookie::current().expect("Linux 5.14").to_string();
     Options::default().pin_root.join(namespace).join(index.get().to_string())
 }
 
 /// Attaches the object's other program, as somebody else would.
-fn attach_empty(index: IfIndex, mode: XdpMode) -> (Ebpf, XdpLinkId) {
+pub(crate) fn attach_empty(index: IfIndex, mode: XdpMode) -> (Ebpf, XdpLinkId) {
     let mut ebpf = Ebpf::load(OBJECT).expect("the object loads");
     let program: &mut Xdp = ebpf
         .program_mut(abi::EMPTY_PROGRAM)
@@ -72,7 +92,7 @@ fn answers_what_it_holds_and_counts_it() {
     in_segment(async |segment| {
         let (mut interface, adopted) = open(&segment, Options::default()).await;
         assert_eq!(adopted, None);
-        assert_eq!(interface.hook(), EffectiveHook::XdpGeneric, "never native on veth by itself");
+        assert_eq!(interface.hook(), EffectiveHook::Tcx, "never native on veth by itself");
         assert_eq!(interface.mac(), MacAddr::new(OURS));
 
         let over = WireEntry::Answer { until: BootTime::now() };
@@ -114,8 +134,7 @@ fn native_xdp_answers_where_it_is_asked_for() {
         let peer = now.by_name("wire").expect("the other end");
         // XDP_TX on veth needs a program at the other end, too.
         let _peer = attach_empty(peer.index, XdpMode::Driver);
-        let options = Options { hook: Hook::XdpNative, ..Options::default() };
-        let (mut interface, _) = open(&segment, options).await;
+        let (mut interface, _) = open(&segment, at(EffectiveHook::XdpNative)).await;
         assert_eq!(interface.hook(), EffectiveHook::XdpNative);
         write(&mut interface, &[(vip(10), for_a_minute())]);
         assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10));
@@ -166,7 +185,7 @@ fn a_daemon_that_dies_is_survived_and_adopted() {
         let entry = for_a_minute();
         let WireEntry::Answer { until } = entry else { panic!("it is an answer") };
         write(&mut interface, &[(vip(10), entry), (vip(11), WireEntry::Silent)]);
-        let former = facts(segment.dut).await.xdp;
+        let former = programs(segment.dut).await;
         drop(interface);
         assert_eq!(segment.wire.first_answer(&[vip(11), vip(10)]).1, vip(10), "nobody runs");
 
@@ -174,7 +193,7 @@ fn a_daemon_that_dies_is_survived_and_adopted() {
         let adopted = adopted.expect("there is something to adopt");
         assert_eq!(adopted.session, Some(Session::new("uid", 7)));
         assert_eq!(adopted.answering.into_iter().collect::<Vec<_>>(), [(vip(10), until)]);
-        let present = facts(segment.dut).await.xdp;
+        let present = programs(segment.dut).await;
         assert_ne!(former, present, "this version's program replaced the former one");
         assert_eq!(segment.wire.first_answer(&[vip(11), vip(10)]).1, vip(10));
         let counters = interface.counters().expect("pinned").totals().expect("readable");
@@ -232,10 +251,6 @@ fn pins_without_a_link_are_discarded() {
         drop(interface);
         // As if killed on the way.
         std::fs::remove_file(pins(segment.dut).join("link")).expect("it is pinned");
-        // The kernel detaches some time later.
-        while !facts(segment.dut).await.xdp.is_empty() {
-            tokio::task::yield_now().await;
-        }
         let (_interface, adopted) = open(&segment, Options::default()).await;
         assert_eq!(adopted, None);
     });
@@ -257,15 +272,40 @@ fn pins_of_a_former_interface_with_the_same_index_are_discarded() {
 
 #[test]
 fn the_hook_can_change_with_a_restart() {
+    let all = EffectiveHook::ALL;
+    for (from, to) in all.into_iter().flat_map(|from| all.map(|to| (from, to))) {
+        in_segment(async move |segment| {
+            let netlink = Netlink::connect().expect("netlink");
+            let now = netlink.snapshot().await.expect("an answer");
+            let peer = now.by_name("wire").expect("the other end");
+            let _peer = attach_empty(peer.index, XdpMode::Driver);
+            let (mut interface, _) = open(&segment, at(from)).await;
+            write(&mut interface, &[(vip(10), for_a_minute())]);
+            drop(interface);
+            let (interface, adopted) = open(&segment, at(to)).await;
+            assert_eq!(interface.hook(), to);
+            assert!(adopted.is_some_and(|adopted| adopted.answering.contains_key(&vip(10))));
+            assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10));
+            assert!(is_at(to).await, "{from} to {to}");
+            assert_eq!(facts(segment.dut).await.xdp.is_empty(), to == EffectiveHook::Tcx);
+        });
+    }
+}
+
+#[test]
+fn what_was_forced_is_not_kept_by_auto_and_what_auto_chose_is() {
     in_segment(async |segment| {
-        let native = Options { hook: Hook::XdpNative, ..Options::default() };
-        let (mut interface, _) = open(&segment, native).await;
-        write(&mut interface, &[(vip(10), for_a_minute())]);
+        let (interface, _) = open(&segment, at(EffectiveHook::XdpGeneric)).await;
+        assert_eq!(interface.reason(), Reason::ASKED_FOR);
         drop(interface);
-        let (interface, adopted) = open(&segment, Options::default()).await;
-        assert_eq!(interface.hook(), EffectiveHook::XdpGeneric);
-        assert!(adopted.is_some_and(|adopted| adopted.answering.contains_key(&vip(10))));
-        assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10));
+        for _ in 0..2 {
+            let (interface, adopted) = open(&segment, Options::default()).await;
+            assert!(adopted.is_some());
+            assert_eq!(interface.hook(), EffectiveHook::Tcx);
+            let why = interface.reason().to_string();
+            assert!(why.contains("veth"), "{why}");
+            drop(interface);
+        }
     });
 }
 
@@ -275,7 +315,8 @@ fn a_foreign_program_is_named_and_left_alone() {
         in_segment(async move |segment| {
             let _theirs = attach_empty(segment.dut, mode);
             let before = facts(segment.dut).await.xdp;
-            let error = segment.datapath(Options::default()).attach(segment.dut).await;
+            let generic = at(EffectiveHook::XdpGeneric);
+            let error = segment.datapath(generic).attach(segment.dut).await;
             let error = error.expect_err("the interface is taken");
             let DatapathError::ForeignProgram { interface, program } = &error else {
                 panic!("{error}");
@@ -306,13 +347,15 @@ fn what_is_not_ethernet_is_refused() {
 
 #[test]
 fn detached_nothing_is_left() {
-    in_segment(async |segment| {
-        let (interface, _) = open(&segment, Options::default()).await;
-        assert!(pins(segment.dut).join("link").exists());
-        interface.detach().expect("detached");
-        assert_eq!(facts(segment.dut).await.xdp, []);
-        assert!(!pins(segment.dut).parent().expect("the namespace's").exists());
-    });
+    for hook in [EffectiveHook::XdpGeneric, EffectiveHook::Tcx] {
+        in_segment(async move |segment| {
+            let (interface, _) = open(&segment, at(hook)).await;
+            let _link = PinnedLink::from_pin(pins(segment.dut).join("link")).expect("it is pinned");
+            interface.detach().expect("detached");
+            assert!(programs(segment.dut).await.is_empty(), "though somebody has the link");
+            assert!(!pins(segment.dut).parent().expect("the namespace's").exists());
+        });
+    }
 }
 
 #[test]
@@ -322,10 +365,10 @@ fn leftovers_can_be_detached_without_a_daemon() {
         drop(interface);
         let datapath: Datapath = segment.datapath(Options::default());
         assert_eq!(datapath.detach_others(&[segment.dut]).expect("nothing to do"), []);
-        assert!(!facts(segment.dut).await.xdp.is_empty());
+        assert!(!programs(segment.dut).await.is_empty());
         let detached = detach_all(&Options::default().pin_root).expect("detached");
         assert_eq!(detached, [segment.dut]);
-        assert_eq!(facts(segment.dut).await.xdp, []);
+        assert!(programs(segment.dut).await.is_empty());
         assert!(!pins(segment.dut).exists());
     });
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use announcer::{
-    datapath::{Counter, EffectiveHook, Inspection, Options, PinnedVip, inspect},
+    datapath::{Counter, EffectiveHook, Inspection, Options, PinnedVip, Reason, inspect},
     types::{BootTime, MacAddr, Session},
     wire_state::{WireEntry, WireState},
 };
@@ -34,9 +34,10 @@ fn a_running_data_plane_is_seen_and_not_disturbed() {
         let found = look().await;
         let [one] = &found[..] else { panic!("one interface: {found:?}") };
         assert_eq!((one.index, one.name.as_deref()), (segment.dut, Some("dut")));
-        assert_eq!(one.hook, Some(EffectiveHook::XdpGeneric));
+        assert_eq!(one.hook, Some(EffectiveHook::Tcx));
         let maps = one.maps.as_ref().expect("readable");
         assert_eq!(maps.mac, MacAddr::new(OURS));
+        assert_ne!(maps.reason, Reason::default(), "it is known why");
         assert_eq!(maps.session, Some(Session::new("uid", 7)));
         let expected = [
             (vip(10), PinnedVip { entry: held, answered: 2 }),

@@ -1,4 +1,4 @@
-//! The loaded program does what the library says: the same frames, the same verdicts.
+//! The loaded programs do what the library says: the same frames, the same verdicts.
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use announcer_ebpf::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, PerCpuArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{Program, TestRun as _, TestRunOptions},
 };
 use proptest::{
     prelude::{Strategy, any, prop, prop_oneof},
@@ -105,7 +105,10 @@ fn map<'a, T: TryFrom<&'a mut Map, Error = aya::maps::MapError>>(
     map.try_into().unwrap_or_else(|error| panic!("map {name}: {error}"))
 }
 
-fn load() -> (Ebpf, Host) {
+/// The programs that answer.
+const PROGRAMS: [&str; 3] = [abi::PROGRAM, abi::SINGLE_BUFFER_PROGRAM, abi::TCX_PROGRAM];
+
+fn load(name: &str) -> (Ebpf, Host) {
     let mut ebpf = EbpfLoader::new()
         .override_global("AYA_LOG_LEVEL", &0_u8, true)
         .load(OBJECT)
@@ -124,25 +127,42 @@ fn load() -> (Ebpf, Host) {
         map::<Array<_, u64>>(&mut ebpf, abi::VIP_FILTER).set(word, &bits, 0).expect("set");
     }
     map::<Array<_, _>>(&mut ebpf, abi::CONFIG).set(0, &CONFIG, 0).expect("set");
-    program(&mut ebpf, abi::PROGRAM).load().expect("the verifier accepts it");
+    load_program(&mut ebpf, name);
     let host = Host { vips, counters: RefCell::default(), claimed: RefCell::default() };
     (ebpf, host)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
-    let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
-    program.try_into().expect("an XDP program")
+fn load_program(ebpf: &mut Ebpf, name: &str) {
+    match ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}")) {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => panic!("{name} is of another kind"),
+    }
+    .expect("the verifier accepts it");
 }
 
-/// What XDP does with a frame: its action, and the frame afterwards.
-fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
+/// What a program does with a frame, as the library says it, and the frame afterwards.
+fn run(ebpf: &Ebpf, name: &str, frame: &[u8]) -> (Verdict, Vec<u8>) {
     let mut out = vec![0; frame.len() + 64];
     let options =
         TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-    let result = program.test_run(options).expect("a test run");
+    let (result, actions) = match ebpf.program(name).expect("it is loaded") {
+        Program::Xdp(program) => (program.test_run(options), XDP_ACTIONS),
+        Program::SchedClassifier(program) => (program.test_run(options), TCX_ACTIONS),
+        _ => panic!("{name} is of another kind"),
+    };
+    let result = result.expect("a test run");
     out.truncate(usize::try_from(result.data_size_out).expect("a length"));
-    (result.return_value, out)
+    let meant = actions.iter().find(|(action, _)| *action == result.return_value);
+    (meant.unwrap_or_else(|| panic!("{name} returned {}", result.return_value)).1, out)
 }
+
+/// XDP_DROP, XDP_PASS, XDP_TX.
+const XDP_ACTIONS: [(u32, Verdict); 3] =
+    [(1, Verdict::Drop), (2, Verdict::Pass), (3, Verdict::Transmit)];
+/// TCX_DROP, TCX_NEXT, TCX_REDIRECT.
+const TCX_ACTIONS: [(u32, Verdict); 3] =
+    [(2, Verdict::Drop), (u32::MAX, Verdict::Pass), (7, Verdict::Transmit)];
 
 /// A frame that the program has to think about, with some octets wrong.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
@@ -159,7 +179,8 @@ fn pings() -> impl Strategy<Value = Vec<u8>> {
         for (at, octet) in wrong {
             frame[at] = octet;
         }
-        if cut < 14 {
+        // A test run at tcx wants a whole IP header.
+        if cut < 8 {
             frame.truncate(frame.len() - cut);
         }
         frame
@@ -203,48 +224,53 @@ fn arps() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn the_loaded_program_agrees_with_the_library() {
-    let (mut ebpf, host) = load();
-    let mut runner = TestRunner::deterministic();
-    let strategy = frames();
-    let mut seen = BTreeMap::new();
-    for _ in 0..8000 {
-        let frame = strategy.new_tree(&mut runner).expect("a frame").current();
-        let mut expected = frame.clone();
-        let action = verdict(&mut expected[..], &host) as u32;
-        let result = run(program(&mut ebpf, abi::PROGRAM), &frame);
-        assert_eq!(result, (action, expected), "{frame:02x?}");
-        *seen.entry(action).or_insert(0_u32) += 1;
-    }
-    for verdict in [Verdict::Drop, Verdict::Pass, Verdict::Transmit] {
-        assert!(seen[&(verdict as u32)] > 100, "the frames are too much alike: {seen:?}");
-    }
-    let counters: PerCpuArray<_, u64> = map(&mut ebpf, abi::COUNTERS);
-    for (counter, expected) in host.counters.into_inner() {
-        let values = counters.get(&(counter as u32), 0).expect("readable");
-        assert_eq!(values.iter().sum::<u64>(), expected, "{}", counter.name());
+fn the_loaded_programs_agree_with_the_library() {
+    for name in PROGRAMS {
+        let (mut ebpf, host) = load(name);
+        let mut runner = TestRunner::deterministic();
+        let strategy = frames();
+        let mut seen = BTreeMap::new();
+        for _ in 0..8000 {
+            let frame = strategy.new_tree(&mut runner).expect("a frame").current();
+            let mut expected = frame.clone();
+            let verdict = verdict(&mut expected[..], &host);
+            let result = run(&ebpf, name, &frame);
+            assert_eq!(result, (verdict, expected), "{name}: {frame:02x?}");
+            *seen.entry(verdict as u32).or_insert(0_u32) += 1;
+        }
+        for verdict in [Verdict::Drop, Verdict::Pass, Verdict::Transmit] {
+            assert!(seen[&(verdict as u32)] > 100, "the frames are too much alike: {seen:?}");
+        }
+        let counters: PerCpuArray<_, u64> = map(&mut ebpf, abi::COUNTERS);
+        for (counter, expected) in host.counters.into_inner() {
+            let values = counters.get(&(counter as u32), 0).expect("readable");
+            assert_eq!(values.iter().sum::<u64>(), expected, "{name}: {}", counter.name());
+        }
     }
 }
 
 #[test]
 fn every_length_agrees() {
-    let (mut ebpf, host) = load();
     let mut whole = arp(1, [192, 0, 2, 2], [192, 0, 2, 10]);
     whole.resize(1500, 0xa5);
-    for len in (14..128).chain([1500]) {
-        let mut expected = whole[..len].to_vec();
-        let action = verdict(&mut expected[..], &host) as u32;
-        assert_eq!(action == Verdict::Transmit as u32, len >= 42);
-        let result = run(program(&mut ebpf, abi::PROGRAM), &whole[..len]);
-        assert_eq!(result, (action, expected), "{len} octets");
+    for name in PROGRAMS {
+        let (ebpf, host) = load(name);
+        for len in (14..128).chain([1500]) {
+            let mut expected = whole[..len].to_vec();
+            let verdict = verdict(&mut expected[..], &host);
+            assert_eq!(verdict == Verdict::Transmit, len >= 42);
+            let result = run(&ebpf, name, &whole[..len]);
+            assert_eq!(result, (verdict, expected), "{name}: {len} octets");
+        }
     }
 }
 
 #[test]
-fn the_empty_program_passes_everything() {
-    let mut ebpf = Ebpf::load(OBJECT).expect("the object loads");
-    let program = program(&mut ebpf, abi::EMPTY_PROGRAM);
-    program.load().expect("the verifier accepts it");
+fn the_empty_programs_pass_everything() {
     let frame = arp(1, [192, 0, 2, 2], [192, 0, 2, 10]);
-    assert_eq!(run(program, &frame), (Verdict::Pass as u32, frame));
+    for name in [abi::EMPTY_PROGRAM, abi::EMPTY_TCX_PROGRAM] {
+        let mut ebpf = Ebpf::load(OBJECT).expect("the object loads");
+        load_program(&mut ebpf, name);
+        assert_eq!(run(&ebpf, name, &frame), (Verdict::Pass, frame.clone()));
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use announcer_tests::{
     arp::{ArpFrame, MIN_FRAME, Mac, Op},
+    bpf::Hook,
     capture::{Capture, Frame, Injector},
     daemon::Daemon,
     lab::CLIENT_NIC,
@@ -71,10 +72,10 @@ fn logged(daemon: &Daemon, part: &str) -> usize {
 
 #[test]
 fn a_first_claim_is_three_probes_of_the_right_form_and_silence() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
     let asked = scene.probe();
-    let daemon = static_vip().args(PROBING).start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).args(PROBING).start(&scene.node).unwrap();
     let probes = capture.wait_for_many(3, SOON, is_probe).unwrap();
     wait_for_announcement(&capture, &daemon);
     let announced = capture.wait_for(SOON, is_announcement).unwrap();
@@ -97,12 +98,12 @@ fn a_first_claim_is_three_probes_of_the_right_form_and_silence() {
 #[test]
 fn a_daemon_that_comes_back_in_time_does_not_probe() {
     let patient = ["--lease-duration", "30s", "--renew-interval", "1s"];
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let mut daemon = scene.answering_with(&patient);
     daemon.kill().unwrap();
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
     let asked = scene.probe();
-    let daemon = static_vip().args(patient).args(PROBING).start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).args(patient).args(PROBING).start(&scene.node).unwrap();
     wait_for_announcement(&capture, &daemon);
     let recording = asked.stop().unwrap();
     assert_eq!(recording.unanswered(), 0);
@@ -111,9 +112,9 @@ fn a_daemon_that_comes_back_in_time_does_not_probe() {
 
 #[test]
 fn a_stranger_that_answers_a_probe_keeps_its_address_until_it_leaves() {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(Hook::Tcx);
     let stranger = squatter(&mut scene);
-    let daemon = static_vip().args(PROBING).start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).args(PROBING).start(&scene.node).unwrap();
     let line = daemon.wait_for_log("address conflict", SOON).unwrap().text;
     for part in [&STRANGER.to_string(), "QEMU/KVM", "192.0.2.10", "ens18", "not answered"] {
         assert!(line.contains(part), "{part}: {line}");
@@ -131,10 +132,10 @@ fn a_stranger_that_answers_a_probe_keeps_its_address_until_it_leaves() {
 /// RFC 5227 section 2.1.1: so does one that is about to take it.
 #[test]
 fn who_probes_at_the_same_time_is_left_alone() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
     let stranger = Injector::open(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = static_vip().args(["--probe-interval", "1s"]).start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).args(["--probe-interval", "1s"]).start(&scene.node).unwrap();
     capture.wait_for(SOON, is_probe).unwrap();
     let probe = ArpFrame::request(STRANGER, Ipv4Addr::UNSPECIFIED, VIP);
     stranger.send(&probe.to_padded_bytes()).unwrap();
@@ -147,9 +148,9 @@ fn who_probes_at_the_same_time_is_left_alone() {
 
 #[test]
 fn a_held_vip_is_defended_once_in_ten_seconds_and_answered_on() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = static_vip().start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).start(&scene.node).unwrap();
     capture.wait_for_many(TAKEOVER, SOON, is_ours).unwrap();
     let asked = scene.probe();
     let stranger = Injector::open(&scene.client, CLIENT_NIC).unwrap();
@@ -176,11 +177,11 @@ fn a_held_vip_is_defended_once_in_ten_seconds_and_answered_on() {
 
 #[test]
 fn a_defence_wins_the_neighbours_back() {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(Hook::Tcx);
     let host = scene.host("stranger", STRANGER, None);
     let stranger = Injector::open(&host, CLIENT_NIC).unwrap();
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let _daemon = static_vip().start(&scene.node).unwrap();
+    let _daemon = static_vip(Hook::Tcx).start(&scene.node).unwrap();
     capture.wait_for_many(TAKEOVER, SOON, is_ours).unwrap();
     let claim = ArpFrame::announcement(STRANGER, VIP, Op::Request).to_padded_bytes();
     for (arp_accept, nud) in [("0", "stale"), ("1", "reachable")] {
@@ -203,7 +204,7 @@ fn a_defence_wins_the_neighbours_back() {
 
 #[test]
 fn who_yields_is_silent_and_comes_back_when_the_stranger_has_gone() {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(Hook::Tcx);
     let daemon = scene.answering_with(&["--on-conflict", "yield"]);
     let stranger = squatter(&mut scene);
     let (sent, said) = arping(&stranger, &["-U", "-c", "1"]);
@@ -221,9 +222,10 @@ fn who_yields_is_silent_and_comes_back_when_the_stranger_has_gone() {
 
 #[test]
 fn who_reports_says_so_and_does_nothing() {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(Hook::Tcx);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = static_vip().args(["--on-conflict", "report"]).start(&scene.node).unwrap();
+    let daemon =
+        static_vip(Hook::Tcx).args(["--on-conflict", "report"]).start(&scene.node).unwrap();
     capture.wait_for_many(TAKEOVER, SOON, is_ours).unwrap();
     let asked = scene.probe();
     let stranger = scene.host("stranger", STRANGER, None);
@@ -245,7 +247,7 @@ fn who_reports_says_so_and_does_nothing() {
 /// `arping -D` is how dhclient-script and ifup ask before they configure an address.
 #[test]
 fn a_host_that_asks_first_is_told_that_a_held_vip_is_taken() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let daemon = scene.answering();
     let (free, said) = arping(&scene.client, &["-D", "-c", "2"]);
     assert!(!free && said.to_lowercase().contains(&NODE_MAC.to_string()), "{said}");
@@ -254,12 +256,12 @@ fn a_host_that_asks_first_is_told_that_a_held_vip_is_taken() {
 
 #[test]
 fn two_interfaces_on_one_segment_are_no_strangers_to_each_other() {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(Hook::Tcx);
     let second = Mac([0x02, 0, 0, 0, 0, 0x02]);
     scene.plug_in_too("ens19", second);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
     let flags = ["--interface", "ens19", "--on-conflict", "yield"];
-    let daemon = static_vip().args(flags).args(PROBING).start(&scene.node).unwrap();
+    let daemon = static_vip(Hook::Tcx).args(flags).args(PROBING).start(&scene.node).unwrap();
     for mac in [NODE_MAC, second] {
         let by = |frame: &Frame| {
             is_announcement(frame) && frame.arp().is_some_and(|arp| arp.sender_mac == mac)
@@ -271,9 +273,10 @@ fn two_interfaces_on_one_segment_are_no_strangers_to_each_other() {
 
 #[test]
 fn a_vip_is_refreshed_by_one_frame_now_and_then() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(Hook::Tcx);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let _daemon = static_vip().args(["--refresh-interval", "1s"]).start(&scene.node).unwrap();
+    let _daemon =
+        static_vip(Hook::Tcx).args(["--refresh-interval", "1s"]).start(&scene.node).unwrap();
     let frames = capture.wait_for_many(TAKEOVER + 4, SOON, is_ours).unwrap();
     let refreshes = &frames[TAKEOVER..];
     for frame in refreshes {
@@ -291,7 +294,7 @@ fn a_vip_is_refreshed_by_one_frame_now_and_then() {
 #[test]
 fn a_client_learns_of_a_vip_that_it_never_asked_for_if_its_kernel_wants_to() {
     for accept in ["0", "1"] {
-        let scene = Scene::on_switch();
+        let scene = Scene::on_switch(Hook::Tcx);
         scene.client.sysctl(&format!("net/ipv4/conf/{CLIENT_NIC}/arp_accept"), accept).unwrap();
         let _daemon = scene.answering();
         if accept == "1" {

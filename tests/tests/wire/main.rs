@@ -1,23 +1,35 @@
 //! The announcer on the wire, without Kubernetes: `announcer run --static-vip` in a
 //! network namespace, and what a client beside it sees.
+//!
+//! The suite runs at every hook. At native XDP the other end of the node's cable has an
+//! XDP program, too, which passes everything: without one veth loses what XDP sends.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test fails by panicking, which prints the logs too"
+    clippy::duplicate_mod,
+    reason = "a test fails by panicking, which prints the logs too; the suite is one for all hooks"
 )]
 
-mod answering;
 mod conflict;
-mod gratuitous;
-mod interfaces;
-mod lifecycle;
-mod local_vip;
-mod occupied;
-mod passing;
-mod pinging;
-mod refusing;
+mod hooks;
 mod scene;
 mod settings;
-mod tags;
-mod uplink;
+
+#[path = "."]
+mod generic {
+    const HOOK: announcer_tests::bpf::Hook = announcer_tests::bpf::Hook::Generic;
+    mod suite;
+}
+
+#[path = "."]
+mod native {
+    const HOOK: announcer_tests::bpf::Hook = announcer_tests::bpf::Hook::Native;
+    mod suite;
+}
+
+#[path = "."]
+mod tcx {
+    const HOOK: announcer_tests::bpf::Hook = announcer_tests::bpf::Hook::Tcx;
+    mod suite;
+}

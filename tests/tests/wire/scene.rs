@@ -9,7 +9,8 @@ use std::{
 
 use announcer_tests::{
     arp::{ArpFrame, Mac, Op},
-    capture::{Capture, Frame, Injector},
+    bpf::{self, Attached, Hook},
+    capture::{Capture, Fragmenter, Frame, Injector},
     daemon::{Daemon, DaemonBuilder},
     lab::{CLIENT_IP, CLIENT_MAC, CLIENT_NIC, UPLINK},
     netns::{self, NetNs},
@@ -30,24 +31,26 @@ pub(crate) const NODE_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 pub(crate) const ASKER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x42]);
 pub(crate) const ASKER_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
 
-/// A node and a client.
+/// A node that has its program at one hook, and a client.
 pub(crate) struct Scene {
+    pub(crate) hook: Hook,
     pub(crate) node: NetNs,
     pub(crate) client: NetNs,
     segment: Option<Segment>,
     port: Option<Port>,
+    /// At the other end of the node's cable.
+    peer: Option<Attached>,
 }
 
 impl Scene {
     /// Both on a switch.
-    pub(crate) fn on_switch() -> Self {
-        let scene = Self::unplugged(Some(Segment::new("LAN").unwrap()));
-        scene.plugged_in()
+    pub(crate) fn on_switch(hook: Hook) -> Self {
+        Self::without_uplink(hook).plugged_in()
     }
 
     /// As [`Self::on_switch`], before the node has its uplink.
-    pub(crate) fn without_uplink() -> Self {
-        Self::unplugged(Some(Segment::new("LAN").unwrap()))
+    pub(crate) fn without_uplink(hook: Hook) -> Self {
+        Self::unplugged(hook, Some(Segment::new("LAN").unwrap()))
     }
 
     /// Gives the node its uplink.
@@ -64,7 +67,10 @@ impl Scene {
     /// As [`Self::plug_in`], with an interface of another name.
     pub(crate) fn plug_in_as(&mut self, name: &str) {
         let nic = Nic { name, mac: NODE_MAC, address: Some((NODE_IP, 24)) };
-        self.port = Some(self.segment.as_mut().unwrap().attach(&self.node, &nic).unwrap());
+        let segment = self.segment.as_mut().unwrap();
+        let port = segment.attach(&self.node, &nic).unwrap();
+        self.peer = peer_program(segment.switch(), port.interface(), self.hook);
+        self.port = Some(port);
     }
 
     /// Pulls the cable of the node's uplink.
@@ -79,7 +85,7 @@ impl Scene {
         segment.restore(port).unwrap();
     }
 
-    fn unplugged(mut segment: Option<Segment>) -> Self {
+    fn unplugged(hook: Hook, mut segment: Option<Segment>) -> Self {
         netns::ensure_bpffs().unwrap();
         let node = NetNs::new("node").unwrap();
         let client = NetNs::new("client").unwrap();
@@ -87,13 +93,13 @@ impl Scene {
             let nic = Nic { name: CLIENT_NIC, mac: CLIENT_MAC, address: Some((CLIENT_IP, 24)) };
             segment.attach(&client, &nic).unwrap();
         }
-        Self { node, client, segment, port: None }
+        Self { hook, node, client, segment, port: None, peer: None }
     }
 
     /// One cable between them: a switch would drop some malformed frames, and keep VLAN
     /// tags beside the frame instead of in it.
-    pub(crate) fn on_cable() -> Self {
-        let scene = Self::unplugged(None);
+    pub(crate) fn on_cable(hook: Hook) -> Self {
+        let mut scene = Self::unplugged(hook, None);
         let client = scene.client.path();
         scene
             .node
@@ -109,12 +115,9 @@ impl Scene {
             .client
             .ip(&format!("address add {CLIENT_IP}/24 dev {CLIENT_NIC}\nlink set {CLIENT_NIC} up\n"))
             .unwrap();
-        // Until then the kernel silently drops what is sent.
-        let deadline = Instant::now() + SOON;
+        scene.peer = peer_program(&scene.client, CLIENT_NIC, hook);
         for (ns, nic) in [(&scene.node, UPLINK), (&scene.client, CLIENT_NIC)] {
-            while link(ns, nic).pointer("/operstate") != Some(&Value::from("UP")) {
-                assert!(Instant::now() < deadline, "{nic} of {ns:?} is not up");
-            }
+            wait_until_up(ns, nic);
         }
         scene
     }
@@ -127,7 +130,7 @@ impl Scene {
     /// As [`Self::answering`], with more flags.
     pub(crate) fn answering_with(&self, flags: &[&str]) -> Daemon {
         let capture = Capture::start(&self.client, CLIENT_NIC).unwrap();
-        let daemon = static_vip().args(flags).start(&self.node).unwrap();
+        let daemon = static_vip(self.hook).args(flags).start(&self.node).unwrap();
         wait_for_announcement(&capture, &daemon);
         daemon
     }
@@ -155,9 +158,14 @@ impl Scene {
         Asker::new(&self.client, CLIENT_NIC)
     }
 
-    /// The XDP program of the node's uplink.
-    pub(crate) fn xdp(&self) -> Option<Value> {
-        link(&self.node, UPLINK).pointer("/xdp").cloned()
+    /// The program that comes first at the hook on the node's uplink.
+    pub(crate) fn program(&self) -> Option<u32> {
+        bpf::programs_at(&self.node, UPLINK, self.hook).unwrap().first().copied()
+    }
+
+    /// Sees what the program leaves to the node's kernel.
+    pub(crate) fn kernel(&self) -> Kernel {
+        Kernel::behind(&self.node, self.hook)
     }
 
     /// Where the daemon pins what belongs to the node's network namespace.
@@ -191,14 +199,89 @@ impl Scene {
 
     /// Neither program nor pins are left.
     pub(crate) fn assert_clean(&self) {
-        assert_eq!(self.xdp(), None);
+        assert_eq!(self.program(), None);
         assert!(!self.pins().exists(), "{} is left", self.pins().display());
     }
 }
 
-/// `announcer run` for [`VIP`] on the uplink.
-pub(crate) fn static_vip() -> DaemonBuilder {
-    DaemonBuilder::run(UPLINK).unwrap().args(["--static-vip", &VIP.to_string()])
+/// Native XDP on veth sends only where there is a program at the other end, `nic` of `ns`.
+pub(crate) fn peer_program(ns: &NetNs, nic: &str, hook: Hook) -> Option<Attached> {
+    let is_needed = hook == Hook::Native;
+    is_needed.then(|| Attached::pass_all(ns, nic, "peer", hook).unwrap())
+}
+
+/// `announcer run` for [`VIP`] on the uplink, at this hook.
+pub(crate) fn static_vip(hook: Hook) -> DaemonBuilder {
+    let vip = VIP.to_string();
+    DaemonBuilder::run(UPLINK).unwrap().args(["--static-vip", &vip, "--hook", hook.flag()])
+}
+
+/// Records what comes in by the uplink and gets past the hook. A packet socket sees it
+/// there, but before tcx: behind tcx another program sends copies to a place of their own.
+pub(crate) struct Kernel {
+    capture: Capture,
+    _mirror: Option<Attached>,
+}
+
+impl Kernel {
+    fn behind(node: &NetNs, hook: Hook) -> Self {
+        match hook {
+            Hook::Tcx => Self::at_tcx(node),
+            Hook::Generic | Hook::Native => {
+                Self { capture: Capture::start(node, UPLINK).unwrap(), _mirror: None }
+            }
+        }
+    }
+
+    /// As a program at tcx sees it that comes last there.
+    pub(crate) fn at_tcx(node: &NetNs) -> Self {
+        node.ip("link add copies mtu 9000 type veth peer name seen mtu 9000\n\
+             link set copies up\nlink set seen up\n")
+            .unwrap();
+        wait_until_up(node, "copies");
+        let capture = Capture::start(node, "seen").unwrap();
+        Self { capture, _mirror: Some(Attached::mirror(node, UPLINK, "copies").unwrap()) }
+    }
+
+    /// As [`Capture::wait_for_many`].
+    pub(crate) fn wait_for_many(
+        &self,
+        n: usize,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
+        let is_wanted = |frame: &Frame| !frame.outgoing && wanted(&frame.bytes);
+        let frames = self.capture.wait_for_many(n, SOON, is_wanted)?;
+        Ok(frames.into_iter().map(|frame| frame.bytes).collect())
+    }
+
+    /// Waits until it has got this frame.
+    pub(crate) fn wait_for(&self, frame: &[u8]) -> anyhow::Result<()> {
+        self.wait_for_many(1, |bytes| bytes == frame).map(drop)
+    }
+
+    /// How often it has got this frame so far.
+    pub(crate) fn count(&self, frame: &[u8]) -> usize {
+        let frames = self.capture.frames();
+        frames.iter().filter(|seen| !seen.outgoing && seen.bytes == frame).count()
+    }
+}
+
+/// Asserts that it has refused to run because somebody is there (exit code 5), and said all of `why`.
+pub(crate) fn assert_refused(mut daemon: Daemon, why: &[&str]) {
+    let code = daemon.wait_exit(SOON).unwrap().code();
+    let said = daemon.print();
+    assert_eq!(code, Some(5), "{said}");
+    for part in why {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+}
+
+/// Until then the kernel silently drops what is sent.
+fn wait_until_up(ns: &NetNs, nic: &str) {
+    let deadline = Instant::now() + SOON;
+    while link(ns, nic).pointer("/operstate") != Some(&Value::from("UP")) {
+        assert!(Instant::now() < deadline, "{nic} of {ns:?} is not up");
+    }
 }
 
 /// What `ip` says about an interface.
@@ -248,6 +331,7 @@ pub(crate) fn reply_to(request: &[u8]) -> Vec<u8> {
 /// Sends frames made by hand, and sees every frame that comes back.
 pub(crate) struct Asker {
     injector: Injector,
+    fragmenter: Fragmenter,
     capture: Capture,
     seen: Cell<usize>,
     sentinels: Cell<u8>,
@@ -257,6 +341,7 @@ impl Asker {
     pub(crate) fn new(ns: &NetNs, nic: &str) -> Self {
         Self {
             injector: Injector::open(ns, nic).unwrap(),
+            fragmenter: Fragmenter::open(ns, nic).unwrap(),
             capture: Capture::start(ns, nic).unwrap(),
             seen: Cell::new(0),
             sentinels: Cell::new(0),
@@ -270,6 +355,14 @@ impl Asker {
     /// Sends `frame` and waits for an answer.
     pub(crate) fn answer_to(&self, frame: &[u8]) -> Vec<u8> {
         let answers = self.all_answers_to([frame]);
+        let [answer] = &answers[..] else { panic!("{answers:02x?} to {frame:02x?}") };
+        answer.clone()
+    }
+
+    /// As [`Self::answer_to`], but only the first `linear` octets are in one piece.
+    pub(crate) fn answer_to_fragmented(&self, frame: &[u8], linear: u16) -> Vec<u8> {
+        self.fragmenter.send(frame, linear).unwrap();
+        let answers = self.all_answers_to([]);
         let [answer] = &answers[..] else { panic!("{answers:02x?} to {frame:02x?}") };
         answer.clone()
     }

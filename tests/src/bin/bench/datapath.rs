@@ -1,20 +1,19 @@
-//! `bench datapath`: what the XDP program costs per frame, and how its replies compare
-//! with the kernel's.
+//! `bench datapath`: what the program costs per frame at each hook, and how its replies
+//! compare with the kernel's.
 
 use std::time::Duration;
 
-use announcer_tests::xdp::{Program, Statistics};
+use announcer_tests::bpf::{Hook, Program, Runs, Statistics};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    bpf::Runs,
     flood::Flood,
     interrupt,
     process::SoftIrqThreads,
     progress,
     report::Figure,
     samples::Samples,
-    wires::{Frame, Wire, Wires},
+    wires::{AtHook, Frame, Wire, Wires},
 };
 
 /// How much is measured.
@@ -38,7 +37,10 @@ pub(crate) fn measure(quick: bool) -> Result<Vec<Figure>> {
     let extent = if quick { QUICK } else { FULL };
     progress("making wires, and starting the announcer");
     let wires = Wires::new()?;
-    let mut figures = programs(&wires, &extent)?;
+    let mut figures = Vec::new();
+    for at in &wires.hooks {
+        figures.extend(programs(at, &extent)?);
+    }
     figures.extend(latency(&wires, &extent)?);
     figures.extend(flood(&wires, &extent)?);
     Ok(figures)
@@ -58,18 +60,19 @@ impl Cost {
         Self { name, frame, goal, net: Vec::new(), gross: Vec::new() }
     }
 
-    fn figure(self) -> Result<Figure> {
+    fn figure(self, hook: Hook) -> Result<Figure> {
         let samples = Samples::new(self.net).zip(Samples::new(self.gross));
         let (net, gross) = samples.context("there are no rounds")?;
-        let figure = Figure::median(format!("{}, net of an empty program", self.name), "ns", &net);
+        let name = format!("{hook}: {}, net of an empty program", self.name);
+        let figure = Figure::median(name, "ns", &net);
         let figure = figure.detail("gross", gross.median());
         Ok(Figure { goal: self.goal, ..figure })
     }
 }
 
 /// By the kernel's statistics, net of the empty program on the other wire.
-fn programs(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
-    progress("what a frame costs in the program");
+fn programs(at: &AtHook, extent: &Extent) -> Result<Vec<Figure>> {
+    progress(&format!("what a frame costs in the program at {}", at.hook));
     let mut costs = [
         Cost::of("a reply", Frame::Request, Some(110.0)),
         Cost::of("a request for somebody else", Frame::OtherRequest, Some(42.0)),
@@ -78,19 +81,19 @@ fn programs(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
         Cost::of("a TCP frame of 60 bytes", Frame::Tcp, Some(5.0)),
     ];
     let _counted = Statistics::enable()?;
-    let floods = (wires.announcer.flood()?, wires.empty.flood()?);
+    let floods = (at.announcer.flood()?, at.empty.flood()?);
     for _ in 0..extent.rounds {
         interrupt::check()?;
         for cost in &mut costs {
             // The same frame to both: the empty program passes it to the kernel.
-            let frame = wires.announcer.frame(cost.frame);
-            let empty = ns_each(wires.empty_program.program(), &floods.1, &frame, extent.frames)?;
-            let full = ns_each(&wires.announcer_program, &floods.0, &frame, extent.frames)?;
+            let frame = at.announcer.frame(cost.frame);
+            let empty = ns_each(at.empty_program.program(), &floods.1, &frame, extent.frames)?;
+            let full = ns_each(&at.announcer_program, &floods.0, &frame, extent.frames)?;
             cost.net.push(full - empty);
             cost.gross.push(full);
         }
     }
-    costs.into_iter().map(Cost::figure).collect()
+    costs.into_iter().map(|cost| cost.figure(at.hook)).collect()
 }
 
 /// Nanoseconds a run.
@@ -114,7 +117,7 @@ fn latency(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
     let (mut ours, mut kernels) = (Vec::new(), Vec::new());
     for _ in 0..extent.rounds {
         interrupt::check()?;
-        ours.extend(latencies(&wires.announcer, extent.requests)?);
+        ours.extend(latencies(&wires.best().announcer, extent.requests)?);
         kernels.extend(latencies(&wires.kernel, extent.requests)?);
     }
     let samples = Samples::new(ours).zip(Samples::new(kernels));
@@ -151,7 +154,7 @@ fn flood(wires: &Wires, extent: &Extent) -> Result<Vec<Figure>> {
     let mut rounds = Vec::new();
     for _ in 0..extent.rounds {
         interrupt::check()?;
-        let taken = [take(&wires.announcer)?, take(&wires.kernel)?];
+        let taken = [take(&wires.best().announcer)?, take(&wires.kernel)?];
         let sending = take(&wires.off)?.us_a_request();
         let mut each = [0.0; 2];
         for (us, taken) in each.iter_mut().zip(taken) {

@@ -7,7 +7,6 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod addresses;
-mod bpf;
 mod datapath;
 mod failover;
 mod flood;

@@ -1,20 +1,20 @@
-//! Four wires from one client, alike but for the station at the far end: one where the
-//! announcer answers, one where an empty XDP program passes everything, one where the
+//! Wires from one client, alike but for the station at the far end: for each hook one where
+//! the announcer answers and one where an empty program passes everything; one where the
 //! kernel answers for an address of its own, and one where the station is switched off.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use announcer_tests::{
     arp::{ArpFrame, Mac},
+    bpf::{self, Attached, Hook, Program},
     daemon::{Daemon, DaemonBuilder},
     lab::UPLINK,
     netns::{self, NetNs},
     probe::{Probe, ProbeHandle},
-    xdp::{Mode, PassAll, Program},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::{bpf, flood::Flood};
+use crate::flood::Flood;
 
 /// As many VIPs as a middling cluster has; the last octets from 10 on.
 const VIPS: u8 = 100;
@@ -41,14 +41,22 @@ const ANNOUNCEMENTS: usize = 10;
 
 /// The wires, with everything attached and running.
 pub(crate) struct Wires {
-    pub(crate) announcer: Wire,
-    pub(crate) empty: Wire,
+    pub(crate) hooks: [AtHook; 3],
     pub(crate) kernel: Wire,
     /// What is sent here ends in the client's own driver.
     pub(crate) off: Wire,
+}
+
+/// What is measured at one hook.
+pub(crate) struct AtHook {
+    pub(crate) hook: Hook,
+    pub(crate) announcer: Wire,
+    pub(crate) empty: Wire,
     pub(crate) announcer_program: Program,
-    pub(crate) empty_program: PassAll,
+    pub(crate) empty_program: Attached,
     _daemon: Daemon,
+    /// At the client's end, without which native XDP on veth sends nothing.
+    _peer: Option<Attached>,
 }
 
 /// A client's interface and, at the other end of its cable, a station: without a switch,
@@ -81,29 +89,51 @@ impl Wires {
     pub(crate) fn new() -> Result<Self> {
         netns::ensure_bpffs()?;
         let client = NetNs::new("client")?;
-        let announcer = Wire::new(&client, "announcer", VIP)?;
-        let empty = Wire::new(&client, "empty", STATION)?;
         let kernel = Wire::new(&client, "kernel", STATION)?;
         let off = Wire::new(&client, "off", STATION)?;
         off.station.ip(&format!("link set {UPLINK} down"))?;
+        let hooks = [
+            AtHook::new(&client, Hook::Tcx, ["tcx", "tcx-empty"])?,
+            AtHook::new(&client, Hook::Generic, ["generic", "generic-empty"])?,
+            AtHook::new(&client, Hook::Native, ["native", "native-empty"])?,
+        ];
+        Ok(Self { hooks, kernel, off })
+    }
+
+    /// At the hook that `--hook auto` takes on these wires.
+    pub(crate) const fn best(&self) -> &AtHook {
+        let [best, ..] = &self.hooks;
+        best
+    }
+}
+
+impl AtHook {
+    fn new(client: &NetNs, hook: Hook, nics: [&'static str; 2]) -> Result<Self> {
+        let announcer = Wire::new(client, nics[0], VIP)?;
+        let empty = Wire::new(client, nics[1], STATION)?;
+        let is_native = hook == Hook::Native;
+        let peer = || Attached::pass_all(client, nics[0], "bench_peer", hook);
+        let peer = is_native.then(peer).transpose()?;
         let [a, b, c, first] = VIP.octets();
         let vips: Vec<_> = (0..VIPS).map(|n| format!("{a}.{b}.{c}.{}", first + n)).collect();
         let probe = announcer.probe()?;
         let daemon = DaemonBuilder::run(UPLINK)?
-            .args(["--hook", "xdp-generic", "--static-vip", &vips.join(",")])
+            .args(["--hook", hook.flag(), "--static-vip", &vips.join(",")])
             .start(&announcer.station)?;
         // When it has announced itself for the last time, it is at rest.
         probe.wait_announcements(ANNOUNCEMENTS, PATIENCE, |_| true)?;
         probe.wait_answer_by(STATION_MAC, PATIENCE)?;
         drop(probe);
+        let programs = bpf::programs_at(&announcer.station, UPLINK, hook)?;
+        let program = programs.first().context("the announcer is not attached")?;
         Ok(Self {
-            announcer_program: bpf::attached_to(&announcer.station, UPLINK)?,
-            empty_program: PassAll::attach(&empty.station, UPLINK, "bench_empty", Mode::Generic)?,
+            hook,
+            announcer_program: Program::with_id(*program)?,
+            empty_program: Attached::pass_all(&empty.station, UPLINK, "bench_empty", hook)?,
             announcer,
             empty,
-            kernel,
-            off,
             _daemon: daemon,
+            _peer: peer,
         })
     }
 }

@@ -13,7 +13,7 @@ use announcer_tests::netns::NetNs;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// What a node's XDP program does with ARP requests for a VIP.
+/// What a node's program does with ARP requests for a VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// It answers, for so much longer unless the daemon says otherwise.

@@ -104,7 +104,7 @@ fn start(cluster: &mut Cluster, story: &Story) -> Result<()> {
         let text = format!(
             "process {}: {} on {UPLINK}, lease {} taken",
             daemon.pid(),
-            hook.unwrap_or("XDP"),
+            hook.unwrap_or("attached"),
             NodeLease::name(&cluster.lab().node(n).name)
         );
         story.tell(&cluster.lab().node(n).name, &text);
@@ -162,9 +162,9 @@ fn announce(
     for (node, entry) in cluster.lab().nodes().iter().zip(entries(cluster, probe)?) {
         let what = match entry {
             Entry::Answers { left, .. } => {
-                format!("XDP answers for {VIP}, for another {} if nothing renews it", human(left))
+                format!("answers for {VIP}, for another {} if nothing renews it", human(left))
             }
-            Entry::Silent => format!("XDP drops requests for {VIP}: held elsewhere"),
+            Entry::Silent => format!("drops requests for {VIP}: held elsewhere"),
         };
         story.tell(&node.name, &format!("BPF map: {what}"));
     }
@@ -212,7 +212,7 @@ fn serve(cluster: &Cluster, story: &Story, probe: &ProbeHandle, holder: usize) -
     }
     for (node, entry) in cluster.lab().nodes().iter().zip(entries(cluster, probe)?) {
         if let Entry::Answers { answered, .. } = entry {
-            story.tell(&node.name, &format!("BPF map: {answered} requests answered by XDP so far"));
+            story.tell(&node.name, &format!("BPF map: {answered} requests answered so far"));
         }
     }
     http(cluster, story)?;

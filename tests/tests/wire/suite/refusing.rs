@@ -1,20 +1,17 @@
 //! What is not a request for a VIP gets no answer, and reaches the kernel as it came.
 
-use announcer_tests::{
-    arp::{ArpFrame, Mac, Op, Tag},
-    capture::Capture,
-    lab::UPLINK,
-};
+use announcer_tests::arp::{ArpFrame, Mac, Op, Tag};
 
-use crate::scene::{ASKER_IP, ASKER_MAC, NODE_IP, NODE_MAC, SOON, Scene, VIP, reply_to, request};
+use super::HOOK;
+use crate::scene::{ASKER_IP, ASKER_MAC, NODE_IP, NODE_MAC, Scene, VIP, reply_to, request};
 
 /// Sends `frames` (each with the name of what is wrong with it), and asserts that none
 /// is answered, that the node's kernel gets all of them untouched, and that requests
 /// are answered afterwards.
 fn assert_refused(frames: &[(String, Vec<u8>)]) {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let _daemon = scene.answering();
-    let kernel = Capture::start(&scene.node, UPLINK).unwrap();
+    let kernel = scene.kernel();
     let asker = scene.asker();
     // At first all at once, then, should there be an answer, one by one to find its cause.
     let answers = asker.all_answers_to(frames.iter().map(|(_, frame)| &frame[..]));
@@ -25,13 +22,12 @@ fn assert_refused(frames: &[(String, Vec<u8>)]) {
         panic!("answered: {answers:02x?}");
     }
     for (what, frame) in frames {
-        let passed = kernel.wait_for(SOON, |seen| !seen.outgoing && seen.bytes == *frame);
+        let passed = kernel.wait_for(frame);
         assert!(passed.is_ok(), "{what}: {passed:?}");
     }
     let request = request().to_padded_bytes();
     assert_eq!(asker.answer_to(&request), reply_to(&request));
-    let heard = kernel.stop().unwrap().iter().filter(|seen| seen.bytes == request).count();
-    assert_eq!(heard, 0, "the kernel got a request that XDP answered");
+    assert_eq!(kernel.count(&request), 0, "the kernel got a request that was answered");
 }
 
 /// The request with other bytes at an offset from the Ethernet destination.
@@ -136,7 +132,7 @@ fn a_frame_cut_short_at_any_length() {
 /// looked at here.
 #[test]
 fn a_tagged_frame_cut_short_at_any_length() {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let _daemon = scene.answering();
     let asker = scene.asker();
     for tags in [&[Tag::vid(0)][..], &[Tag::vid(0), Tag::vid(0)]] {
@@ -149,7 +145,7 @@ fn a_tagged_frame_cut_short_at_any_length() {
 
 #[test]
 fn the_kernels_own_addresses_are_answered_by_the_kernel() {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let _daemon = scene.answering();
     let asker = scene.asker();
     let request = ArpFrame { target_ip: NODE_IP, ..request() }.to_bytes();

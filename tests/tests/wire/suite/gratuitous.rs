@@ -10,6 +10,7 @@ use announcer_tests::{
     neighbour::wait_for_mac,
 };
 
+use super::HOOK;
 use crate::scene::{
     NODE_MAC, SOON, Scene, VIP, is_announcement, static_vip, wait_for_announcement,
 };
@@ -22,9 +23,9 @@ const FORMER_HOLDER: Mac = Mac([0x02, 0, 0, 0, 0, 0x99]);
 
 #[test]
 fn five_rounds_of_both_forms_further_apart_than_the_locktime() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let _daemon = static_vip().start(&scene.node).unwrap();
+    let _daemon = static_vip(HOOK).start(&scene.node).unwrap();
     let frames = capture.wait_for_many(2 * ROUNDS, SOON, is_announcement).unwrap();
     for frame in &frames {
         let arp = frame.arp().unwrap();
@@ -52,11 +53,11 @@ fn five_rounds_of_both_forms_further_apart_than_the_locktime() {
 
 #[test]
 fn every_vip_is_announced() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
     let vips: Vec<_> = (1..=30).map(|n| std::net::Ipv4Addr::new(192, 0, 2, 200 + n)).collect();
     let list = vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let _daemon = static_vip().args(["--static-vip", &list]).start(&scene.node).unwrap();
+    let _daemon = static_vip(HOOK).args(["--static-vip", &list]).start(&scene.node).unwrap();
     for vip in vips {
         for op in [Op::Request, Op::Reply] {
             let is = |arp: ArpFrame| arp.is_announcement() && arp.sender_ip == vip && arp.op == op;
@@ -68,14 +69,14 @@ fn every_vip_is_announced() {
 
 #[test]
 fn tcpdump_understands_them() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let mut command = Command::new("tcpdump");
     let filter = format!("arp and src host {VIP} and ether src {NODE_MAC}");
     command.args(["-i", CLIENT_NIC, "-e", "-nn", "-vv", "-l", "--immediate-mode", "-c", "2"]);
     command.arg(filter);
     let mut tcpdump = Daemon::start(command, "tcpdump", &scene.client).unwrap();
     tcpdump.wait_for_log("listening on", SOON).unwrap();
-    let _daemon = static_vip().start(&scene.node).unwrap();
+    let _daemon = static_vip(HOOK).start(&scene.node).unwrap();
     assert_eq!(tcpdump.wait_exit(SOON).unwrap().code(), Some(0));
     let said = tcpdump.print();
     let ethernet = format!("{NODE_MAC} > ff:ff:ff:ff:ff:ff, ethertype ARP (0x0806), length 60");
@@ -87,7 +88,7 @@ fn tcpdump_understands_them() {
 /// With arp_accept 0, as Linux has it, gratuitous ARP changes entries but makes none.
 #[test]
 fn a_client_that_knows_the_vip_learns_its_new_place() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     scene.client.sysctl(&format!("net/ipv4/conf/{CLIENT_NIC}/arp_accept"), "0").unwrap();
     let set = |state: &str| {
         let entry = format!("neigh replace {VIP} lladdr {FORMER_HOLDER} dev {CLIENT_NIC}");
@@ -95,7 +96,7 @@ fn a_client_that_knows_the_vip_learns_its_new_place() {
     };
     set("stale");
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = static_vip().start(&scene.node).unwrap();
+    let daemon = static_vip(HOOK).start(&scene.node).unwrap();
     wait_for_announcement(&capture, &daemon);
     wait_for_mac(&scene.client, VIP, NODE_MAC, SOON).unwrap();
     // The former holder was heard this very moment: a later round prevails all the same.

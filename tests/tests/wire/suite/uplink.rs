@@ -2,14 +2,15 @@
 
 use announcer_tests::{
     arp::Mac,
+    bpf::{Attached, Hook},
     capture::Capture,
     daemon::{Daemon, DaemonBuilder},
     lab::{CLIENT_NIC, UPLINK},
     neighbour,
     netns::NetNs,
-    xdp::{Mode, PassAll},
 };
 
+use super::HOOK;
 use crate::scene::{DARK, NODE_IP, NODE_MAC, SOON, Scene, VIP, wait_for_announcement};
 
 const OTHER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x77]);
@@ -17,7 +18,7 @@ const BRIDGE_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x88]);
 
 /// The uplink is torn away, and comes back: answered as before, and everybody is told.
 fn comes_back(away: impl FnOnce(&Scene), back: impl FnOnce(&mut Scene)) {
-    let mut scene = Scene::on_switch();
+    let mut scene = Scene::on_switch(HOOK);
     let daemon = scene.answering();
     let probe = scene.probe();
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
@@ -70,7 +71,7 @@ fn an_interface_that_was_in_another_namespace_returns() {
 
 #[test]
 fn another_mac_is_answered_with_and_announced_at_once() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering();
     let probe = scene.probe();
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
@@ -88,7 +89,7 @@ fn another_mac_is_answered_with_and_announced_at_once() {
 /// The kernel tells nobody, and would answer itself if it had the VIP.
 #[test]
 fn a_program_that_somebody_detaches_is_attached_again() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let daemon = scene.answering();
     let probe = scene.probe();
     let link = scene.uplink_pins().join("link");
@@ -101,7 +102,7 @@ fn a_program_that_somebody_detaches_is_attached_again() {
 
 #[test]
 fn pins_that_somebody_removes_are_made_again() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let daemon = scene.answering();
     let probe = scene.probe();
     std::fs::remove_dir_all(scene.uplink_pins()).unwrap();
@@ -112,25 +113,29 @@ fn pins_that_somebody_removes_are_made_again() {
     assert!(scene.uplink_pins().join("link").exists());
 }
 
+/// At tcx there is room for both.
 #[test]
-fn a_program_of_somebody_else_on_a_new_interface_is_named_and_waited_for() {
-    let mut scene = Scene::on_switch();
+fn an_xdp_program_of_somebody_else_on_a_new_interface_is_named_and_waited_for() {
+    let mut scene = Scene::on_switch(HOOK);
     let daemon = scene.answering();
     let probe = scene.probe();
     scene.node.ip(&format!("link delete {UPLINK}")).unwrap();
     // It has its name only when the other program is there.
     scene.plug_in_as("new0");
-    let theirs = PassAll::attach(&scene.node, "new0", "somebody_elses", Mode::Generic).unwrap();
+    let hook = if HOOK == Hook::Tcx { Hook::Generic } else { HOOK };
+    let theirs = Attached::pass_all(&scene.node, "new0", "somebody_elses", hook).unwrap();
     scene.node.ip(&format!("link set new0 name {UPLINK}")).unwrap();
     daemon.wait_for_log("somebody_elses", SOON).unwrap();
-    probe.wait_until_dark(DARK, SOON).unwrap();
-    drop(theirs);
+    if HOOK != Hook::Tcx {
+        probe.wait_until_dark(DARK, SOON).unwrap();
+        drop(theirs);
+    }
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
 }
 
 #[test]
 fn a_vip_of_no_network_of_the_interface_is_told_of() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let daemon = scene.answering_with(&["--static-vip", "203.0.113.10"]);
     let told = daemon.wait_for_log("in none of the interface's networks", SOON).unwrap().text;
     assert!(told.contains("203.0.113.10") && told.contains("192.0.2.0/24"), "{told}");
@@ -157,7 +162,7 @@ fn bridged(scene: &Scene) -> NetNs {
 
 #[test]
 fn on_a_port_of_a_bridge_the_bridges_mac_is_answered_with() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     // As kube-proxy would, the node takes what comes for the VIP.
     scene.node.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
     let _daemon = scene.answering();
@@ -172,14 +177,14 @@ fn on_a_port_of_a_bridge_the_bridges_mac_is_answered_with() {
 /// Silence is this host's; a guest behind its bridge may be the one to answer.
 #[test]
 fn on_a_port_of_a_bridge_a_silent_vip_is_asked_for_behind_it() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let guest = bridged(&scene);
     silent_passes_to(&scene, &guest);
 }
 
 #[test]
 fn under_a_macvlan_a_silent_vip_is_asked_for_above() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let commands = format!(
         "link add link {UPLINK} name macvlan0 address {OTHER_MAC} type macvlan mode bridge\n\
          link set macvlan0 up\n"
@@ -192,7 +197,7 @@ fn under_a_macvlan_a_silent_vip_is_asked_for_above() {
 /// The kernel does not tell of macvlans in other namespaces, as pods have them.
 #[test]
 fn under_a_macvlan_of_a_pod_a_silent_vip_is_asked_for_above_where_the_operator_says_so() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let pod = NetNs::new("pod").unwrap();
     let commands = format!(
         "link add link {UPLINK} name macvlan0 address {OTHER_MAC} type macvlan mode bridge\n\

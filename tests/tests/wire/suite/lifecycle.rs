@@ -7,6 +7,7 @@ use announcer_tests::{
 };
 use serde_json::Value;
 
+use super::HOOK;
 use crate::scene::{DARK, NODE_MAC, SOON, Scene, VIP, request, wait_for_announcement};
 
 /// On a busy machine a new process can take longer than the default validity of 2.4 s.
@@ -16,7 +17,7 @@ const IMPATIENT: [&str; 4] = ["--lease-duration", "1500ms", "--renew-interval", 
 
 #[test]
 fn a_daemon_that_is_killed_and_comes_back_in_time_loses_no_request() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let mut daemon = scene.answering_with(&PATIENT);
     let probe = scene.probe();
     probe.wait_requests(300).unwrap();
@@ -34,7 +35,7 @@ fn a_daemon_that_is_killed_and_comes_back_in_time_loses_no_request() {
 
 #[test]
 fn a_daemon_that_is_killed_and_comes_back_late_answers_anew() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let mut daemon = scene.answering_with(&IMPATIENT);
     let probe = scene.probe();
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
@@ -47,9 +48,9 @@ fn a_daemon_that_is_killed_and_comes_back_late_answers_anew() {
 #[test]
 fn sigterm_and_sigint_end_it_and_leave_nothing() {
     for signal in [Signal::Term, Signal::Int] {
-        let scene = Scene::on_switch();
+        let scene = Scene::on_switch(HOOK);
         let mut daemon = scene.answering();
-        assert!(scene.xdp().is_some() && scene.pins().exists());
+        assert!(scene.program().is_some() && scene.pins().exists());
         let probe = scene.probe();
         probe.wait_answer_by(NODE_MAC, SOON).unwrap();
         daemon.signal(signal).unwrap();
@@ -65,7 +66,7 @@ fn sigterm_and_sigint_end_it_and_leave_nothing() {
 
 #[test]
 fn a_stopped_daemon_stops_answering_and_a_continued_one_goes_on() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let daemon = scene.answering_with(&IMPATIENT);
     let probe = scene.probe();
     for _ in 0..2 {
@@ -85,7 +86,7 @@ fn a_stopped_daemon_stops_answering_and_a_continued_one_goes_on() {
 
 #[test]
 fn a_daemon_that_runs_on_pushes_the_deadline_on() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering();
     let probe = scene.probe();
     // Longer than the validity.
@@ -95,9 +96,9 @@ fn a_daemon_that_runs_on_pushes_the_deadline_on() {
 
 #[test]
 fn detach_removes_what_a_killed_daemon_left() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     scene.answering_with(&PATIENT).kill().unwrap();
-    assert!(scene.xdp().is_some() && scene.pins().exists());
+    assert!(scene.program().is_some() && scene.pins().exists());
     let probe = scene.probe();
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
     for _ in 0..2 {
@@ -113,7 +114,7 @@ fn detach_removes_what_a_killed_daemon_left() {
 
 #[test]
 fn status_tells_what_is_answered_with_and_without_a_daemon() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let status = || {
         let mut status =
             DaemonBuilder::new("status").unwrap().args(["-o", "json"]).start(&scene.node).unwrap();
@@ -134,7 +135,8 @@ fn status_tells_what_is_answered_with_and_without_a_daemon() {
         let status = status();
         for (field, expected) in [
             ("interface", UPLINK.into()),
-            ("hook", "xdp-generic".into()),
+            ("hook", HOOK.flag().into()),
+            ("hook_reason", "asked for with --hook".into()),
             ("mac", NODE_MAC.to_string().into()),
             ("vips/0/vip", VIP.to_string().into()),
             ("vips/0/state", "answering".into()),

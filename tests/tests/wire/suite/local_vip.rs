@@ -1,5 +1,5 @@
 //! A VIP that the node's kernel has too, as kube-proxy in IPVS mode leaves it on an
-//! interface: XDP alone decides whether it is answered.
+//! interface: the program alone decides whether it is answered.
 
 use announcer_tests::{
     daemon::Signal,
@@ -7,13 +7,14 @@ use announcer_tests::{
     probe::Probe,
 };
 
+use super::HOOK;
 use crate::scene::{DARK, NODE_MAC, SOON, Scene, VIP};
 
 /// A kernel that answers makes a neighbour entry for each asker; this many do no harm.
 const FEW: u32 = 64;
 
 fn scene() -> Scene {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     scene.node.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
     scene
 }
@@ -24,7 +25,7 @@ fn kernel_answered(scene: &Scene) -> bool {
 }
 
 #[test]
-fn a_request_is_answered_by_xdp_and_not_by_the_kernel_as_well() {
+fn a_request_is_answered_once_and_not_by_the_kernel_as_well() {
     let scene = scene();
     let _daemon = scene.answering();
     let probe = Probe::new(VIP).askers(FEW).start(&scene.client, CLIENT_NIC).unwrap();

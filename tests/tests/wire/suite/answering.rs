@@ -13,11 +13,14 @@ use announcer_tests::{
     probe::Probe,
 };
 
-use crate::scene::{ASKER_IP, NODE_MAC, SOON, Scene, VIP, reply_to, request, static_vip};
+use super::HOOK;
+use crate::scene::{
+    ASKER_IP, NODE_MAC, SOON, Scene, VIP, peer_program, reply_to, request, static_vip,
+};
 
 #[test]
 fn every_request_at_1_khz_is_answered_once_by_the_node() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering();
     let probe = scene.probe();
     probe.wait_requests(1500).unwrap();
@@ -31,7 +34,7 @@ fn every_request_at_1_khz_is_answered_once_by_the_node() {
 /// when its table of about 1,000 is full.
 #[test]
 fn five_thousand_askers_are_all_answered() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering();
     let probe = Probe::new(VIP).rate(2500).start(&scene.client, CLIENT_NIC).unwrap();
     probe.wait_requests(5000).unwrap();
@@ -44,7 +47,7 @@ fn five_thousand_askers_are_all_answered() {
 
 #[test]
 fn the_reply_is_right_in_every_field_and_keeps_its_length() {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let _daemon = scene.answering();
     let asker = scene.asker();
     let bare = request().to_bytes();
@@ -63,7 +66,7 @@ fn the_reply_is_right_in_every_field_and_keeps_its_length() {
 
 #[test]
 fn requests_in_every_valid_shape_are_answered() {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let _daemon = scene.answering();
     let asker = scene.asker();
     let other = Mac([0x02, 0, 0, 0, 0, 0x43]);
@@ -91,7 +94,7 @@ fn requests_in_every_valid_shape_are_answered() {
 
 #[test]
 fn several_vips_are_answered_and_their_neighbours_are_not() {
-    let scene = Scene::on_cable();
+    let scene = Scene::on_cable(HOOK);
     let more = ["192.0.2.12,192.0.2.14", "203.0.113.255"];
     let _daemon = scene.answering_with(&["--static-vip", more[0], "--static-vip", more[1]]);
     let asker = scene.asker();
@@ -115,7 +118,9 @@ fn a_client_connects_through_the_vip() {
     let backend = pod_backend(&far.pod, far.pod_ip, "far").unwrap();
     let vip = std::net::SocketAddrV4::new(VIP, 80);
     forward(&holder.ns, vip, backend.address()).unwrap();
-    let _daemon = static_vip().start(&holder.ns).unwrap();
+    let (switch, port) = lab.lan_port(holder);
+    let _peer = peer_program(switch, port, HOOK);
+    let _daemon = static_vip(HOOK).start(&holder.ns).unwrap();
     let probe = Probe::new(VIP).start(lab.client(), CLIENT_NIC).unwrap();
     probe.wait_answer_by(holder.mac, SOON).unwrap();
     assert_eq!(resolve(lab.client(), VIP, SOON).unwrap(), holder.mac);
@@ -155,7 +160,7 @@ fn arping(path: &Path, ns: &NetNs, args: &[&str]) -> Arping {
 
 #[test]
 fn arping_agrees() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering();
     let node = HashSet::from([NODE_MAC.to_string()]);
     let vip = &*VIP.to_string();

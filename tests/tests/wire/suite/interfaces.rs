@@ -4,17 +4,18 @@ use std::net::Ipv4Addr;
 
 use announcer_tests::{
     arp::{ArpFrame, Mac},
+    bpf::{Attached, programs_at},
     capture::{Capture, Frame},
-    daemon::{Daemon, DaemonBuilder},
+    daemon::DaemonBuilder,
     lab::{CLIENT_IP, CLIENT_MAC, CLIENT_NIC, UPLINK},
     netns::{self, NetNs},
     probe::Probe,
     topology::{Nic, Segment},
-    xdp::{Mode, PassAll},
 };
 
+use super::HOOK;
 use crate::scene::{
-    NODE_MAC, SOON, Scene, VIP, is_announcement, link, static_vip, wait_for_announcement,
+    NODE_MAC, SOON, Scene, VIP, is_announcement, peer_program, static_vip, wait_for_announcement,
 };
 
 /// A node on several segments, with a client on each.
@@ -28,6 +29,7 @@ struct Side {
     mac: Mac,
     client: NetNs,
     _segment: Segment,
+    _peer: Option<Attached>,
 }
 
 impl Junction {
@@ -37,11 +39,12 @@ impl Junction {
         let side = |(n, &nic): (u8, &&'static str)| {
             let mut segment = Segment::new(nic).unwrap();
             let mac = Mac([0x02, 0, 0, 0, n, 0x01]);
-            segment.attach(&node, &Nic { name: nic, mac, address: None }).unwrap();
+            let port = segment.attach(&node, &Nic { name: nic, mac, address: None }).unwrap();
+            let peer = peer_program(segment.switch(), port.interface(), HOOK);
             let client = NetNs::new(format!("client beside {nic}")).unwrap();
             let client_nic = Nic { name: CLIENT_NIC, mac: CLIENT_MAC, address: None };
             segment.attach(&client, &client_nic).unwrap();
-            Side { nic, mac, client, _segment: segment }
+            Side { nic, mac, client, _segment: segment, _peer: peer }
         };
         let sides = (1..).zip(nics).map(side).collect();
         Self { node, sides }
@@ -52,7 +55,7 @@ impl Junction {
     fn assert_answered(&self, flags: &[&str], on: &[&str]) {
         let is_meant = |side: &&Side| on.contains(&side.nic);
         let captures: Vec<_> = self.sides.iter().filter(is_meant).map(Side::capture).collect();
-        let run = DaemonBuilder::new("run").unwrap().args(["--static-vip", &VIP.to_string()]);
+        let run = run();
         let daemon = run.args(flags).start(&self.node).unwrap();
         for capture in &captures {
             wait_for_announcement(capture, &daemon);
@@ -62,9 +65,9 @@ impl Junction {
             probe.wait_requests(200).unwrap();
             let recording = probe.stop().unwrap();
             let answerers: Vec<_> = recording.answerers().into_keys().collect();
-            let has_xdp = link(&self.node, side.nic).pointer("/xdp").is_some();
-            assert_eq!(has_xdp, is_meant(&side), "{flags:?}: {}", side.nic);
-            if has_xdp {
+            let is_attached = !programs_at(&self.node, side.nic, HOOK).unwrap().is_empty();
+            assert_eq!(is_attached, is_meant(&side), "{flags:?}: {}", side.nic);
+            if is_attached {
                 assert_eq!(answerers, [side.mac], "{flags:?}: {}", side.nic);
                 assert_eq!((recording.unanswered(), recording.duplicated()), (0, 0));
             } else {
@@ -112,9 +115,9 @@ fn without_a_name_it_is_the_interface_of_the_default_route() {
 
 #[test]
 fn an_interface_that_comes_later_is_waited_for() {
-    let mut scene = Scene::without_uplink();
+    let mut scene = Scene::without_uplink(HOOK);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = static_vip().start(&scene.node).unwrap();
+    let daemon = static_vip(HOOK).start(&scene.node).unwrap();
     daemon.wait_for_log(&format!("waiting for interface {UPLINK}"), SOON).unwrap();
     scene.plug_in();
     wait_for_announcement(&capture, &daemon);
@@ -123,10 +126,9 @@ fn an_interface_that_comes_later_is_waited_for() {
 
 #[test]
 fn a_default_route_that_comes_later_is_waited_for() {
-    let scene = Scene::on_switch();
-    let run = DaemonBuilder::new("run").unwrap().args(["--static-vip", &VIP.to_string()]);
+    let scene = Scene::on_switch(HOOK);
     let capture = Capture::start(&scene.client, CLIENT_NIC).unwrap();
-    let daemon = run.start(&scene.node).unwrap();
+    let daemon = run().start(&scene.node).unwrap();
     daemon.wait_for_log("waiting for a default route", SOON).unwrap();
     scene.node.ip(&format!("route add default via {CLIENT_IP} dev {UPLINK}")).unwrap();
     wait_for_announcement(&capture, &daemon);
@@ -134,23 +136,8 @@ fn a_default_route_that_comes_later_is_waited_for() {
 }
 
 #[test]
-fn auto_is_generic_on_veth_and_native_can_be_forced() {
-    let scene = Scene::on_cable();
-    let daemon = scene.answering();
-    logged_hook(&daemon, "xdp-generic");
-    drop(daemon);
-
-    let scene = Scene::on_cable();
-    // Native XDP_TX on veth needs a program at the other end, too.
-    let _peer = PassAll::attach(&scene.client, CLIENT_NIC, "pass", Mode::Native).unwrap();
-    let daemon = scene.answering_with(&["--hook", "xdp-native"]);
-    logged_hook(&daemon, "xdp-native");
-    assert_answers(&scene);
-}
-
-#[test]
 fn an_interface_without_arp_is_refused() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let mut daemon = DaemonBuilder::run("lo")
         .unwrap()
         .args(["--static-vip", &VIP.to_string()])
@@ -161,11 +148,10 @@ fn an_interface_without_arp_is_refused() {
     scene.assert_clean();
 }
 
-fn logged_hook(daemon: &Daemon, hook: &str) {
-    let attached = daemon.wait_for_log("attached", SOON).unwrap().text;
-    let is_named = |what: &str| attached.contains(what);
-    let mac = NODE_MAC.to_string();
-    assert!(is_named(&format!("hook={hook}")) && is_named(UPLINK) && is_named(&mac), "{attached}");
+/// The daemon for [`VIP`], on no interface in particular.
+fn run() -> DaemonBuilder {
+    let vip = VIP.to_string();
+    DaemonBuilder::new("run").unwrap().args(["--static-vip", &vip, "--hook", HOOK.flag()])
 }
 
 fn assert_answers(scene: &Scene) {

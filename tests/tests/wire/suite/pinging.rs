@@ -2,6 +2,7 @@
 
 use announcer_tests::lab::CLIENT_NIC;
 
+use super::HOOK;
 use crate::scene::{DARK, NODE_MAC, SOON, Scene, VIP};
 
 /// What ping ends with when nobody has answered; 2 is any other error.
@@ -23,7 +24,7 @@ fn reached_the_kernel(scene: &Scene) -> u64 {
 
 #[test]
 fn a_ping_of_any_size_is_answered_without_the_kernel() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     // It would answer, too.
     scene.node.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
     let daemon = scene.answering();
@@ -43,7 +44,7 @@ fn a_ping_of_any_size_is_answered_without_the_kernel() {
 /// Fragments, and requests with IP options, are the kernel's: it has the VIP here.
 #[test]
 fn fragments_and_ip_options_are_left_to_the_kernel() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     scene.node.ip(&format!("address add {VIP}/32 dev lo")).unwrap();
     let _daemon = scene.answering();
     let before = reached_the_kernel(&scene);
@@ -54,7 +55,7 @@ fn fragments_and_ip_options_are_left_to_the_kernel() {
 
 #[test]
 fn without_answer_ping_it_is_the_kernels_business() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let _daemon = scene.answering_with(&["--answer-ping", "false"]);
     // ARP is answered, and then nobody has the address.
     let said = ping(&scene, &["-c1", "-W1"]).unwrap_err();
@@ -67,7 +68,7 @@ fn without_answer_ping_it_is_the_kernels_business() {
 
 #[test]
 fn no_ping_is_answered_beyond_the_end_of_a_vips_time() {
-    let scene = Scene::on_switch();
+    let scene = Scene::on_switch(HOOK);
     let mut daemon = scene.answering();
     ping(&scene, &["-c1", "-W10"]).unwrap();
     let probe = scene.probe();

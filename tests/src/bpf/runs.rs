@@ -7,29 +7,25 @@ use std::{
     time::Duration,
 };
 
-use announcer_tests::{netns::NetNs, xdp::Program};
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Result, bail};
+
+use super::Program;
 
 /// How often a program ran while the statistics were on, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Runs {
-    pub(crate) count: u64,
-    pub(crate) time: Duration,
-}
-
-/// The XDP program that is attached to an interface.
-pub(crate) fn attached_to(ns: &NetNs, interface: &str) -> Result<Program> {
-    let links = ns.tool("ip", &["-json", "link", "show", "dev", interface], "")?;
-    let links: Value = serde_json::from_str(&links)?;
-    let id = links.pointer("/0/xdp/prog/id").and_then(Value::as_u64);
-    let id = id.with_context(|| format!("{interface} of {ns:?} has no XDP program"))?;
-    Program::with_id(u32::try_from(id)?)
+pub struct Runs {
+    /// How often.
+    pub count: u64,
+    /// For how long in all.
+    pub time: Duration,
 }
 
 impl Runs {
     /// What was counted until now.
-    pub(crate) fn of(program: &Program) -> Result<Self> {
+    ///
+    /// # Errors
+    /// No /proc; a kernel before 5.1.
+    pub fn of(program: &Program) -> Result<Self> {
         let fd = program.as_fd().as_raw_fd();
         Self::read(&fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?)
     }
@@ -46,13 +42,14 @@ impl Runs {
     }
 
     /// Nanoseconds a run since `before`; `None` when it has not run.
-    pub(crate) fn ns_each_since(self, before: Self) -> Option<f64> {
+    pub fn ns_each_since(self, before: Self) -> Option<f64> {
         let count = self.count.checked_sub(before.count).filter(|&count| count > 0)?;
         Some((self.time.saturating_sub(before.time)).as_secs_f64() * 1e9 / count as f64)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -1,0 +1,62 @@
+//! Frames longer than a page, and such as the kernel has in pieces.
+
+use announcer_tests::{
+    backend::{Backend, http_get},
+    lab::{CLIENT_NIC, UPLINK},
+};
+
+use super::HOOK;
+use crate::scene::{NODE_IP, SOON, Scene, reply_to, request};
+
+const JUMBO: usize = 9000;
+const ETHERNET_HEADER: usize = 14;
+
+/// A cable for jumbo frames, which are longer than a page and so in several pieces.
+fn scene() -> Scene {
+    let scene = Scene::on_cable(HOOK);
+    scene.node.ip(&format!("link set {UPLINK} mtu {JUMBO}\n")).unwrap();
+    scene.client.ip(&format!("link set {CLIENT_NIC} mtu {JUMBO}\n")).unwrap();
+    scene
+}
+
+/// A request with so many octets after it.
+fn request_of(len: usize) -> Vec<u8> {
+    let trailer = (0..=u8::MAX).cycle();
+    request().to_bytes().into_iter().chain(trailer).take(len).collect()
+}
+
+#[test]
+fn requests_of_every_size_are_answered() {
+    let scene = scene();
+    let _daemon = scene.answering();
+    let asker = scene.asker();
+    for len in [42, 60, 1514, 3000, 4096, 5000, 8000, JUMBO + ETHERNET_HEADER] {
+        let request = request_of(len);
+        assert_eq!(asker.answer_to(&request), reply_to(&request), "{len} octets");
+    }
+}
+
+/// In the kernel's hands is nothing but the Ethernet header, the rest is in fragments.
+#[test]
+fn requests_whose_headers_are_in_pieces_are_answered() {
+    let scene = scene();
+    let _daemon = scene.answering();
+    let asker = scene.asker();
+    for len in [5000, 8000, JUMBO + ETHERNET_HEADER] {
+        for linear in [14, 15, 41, 42, 60] {
+            let request = request_of(len);
+            let answer = asker.answer_to_fragmented(&request, linear);
+            assert_eq!(answer, reply_to(&request), "{len} octets, {linear} of them in one piece");
+        }
+    }
+}
+
+#[test]
+fn connections_to_the_node_itself_work_with_jumbo_frames() {
+    let scene = scene();
+    let _daemon = scene.answering();
+    let address = std::net::SocketAddrV4::new(NODE_IP, 0);
+    let backend = Backend::start(&scene.node, address, &"x".repeat(4 << 20)).unwrap();
+    let answer = http_get(&scene.client, backend.address(), SOON).unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, 4 << 20));
+}
