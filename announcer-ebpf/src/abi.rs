@@ -79,7 +79,8 @@ pub const BUDGET_WINDOW_NS: u64 = 1_000_000_000;
 /// [`VipEntry::flags`]: held here; answered before [`VipEntry::valid_until_ns`],
 /// dropped from then on.
 pub const HELD: u32 = 1;
-/// [`VipEntry::flags`]: held elsewhere or by nobody; dropped at any time.
+/// [`VipEntry::flags`]: held elsewhere or by nobody; dropped, before
+/// [`VipEntry::valid_until_ns`] if that is not 0, and else at any time.
 pub const SILENT: u32 = 2;
 
 /// [`InterfaceConfig::flags`]: ICMP echo requests to held VIPs are answered.
@@ -93,7 +94,8 @@ pub const SHARED: u32 = 1 << 16;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VipEntry {
-    /// The first instant at which a held VIP is no longer answered.
+    /// The first instant at which a held VIP is no longer answered, or at which a silent
+    /// one is the kernel's again (0: never).
     pub valid_until_ns: u64,
     /// Index into [`VIP_ANSWERED`] and [`VIP_CLAIMED`].
     pub slot: u32,

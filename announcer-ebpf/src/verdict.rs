@@ -182,6 +182,10 @@ fn decide<const TAGS: usize, E: Env>(
     let unanswered =
         |why| if config.flags & abi::SHARED == 0 { why } else { Counter::PassedShared };
     if entry.flags & abi::HELD == 0 {
+        // What a daemon left when it ended in order is silent for a time.
+        if entry.valid_until_ns != 0 && env.boot_time() >= entry.valid_until_ns {
+            return Err(Counter::PassedOtherTarget);
+        }
         // An ARP Probe: who is about to use the address is to be known to whoever probes
         // for it here (RFC 5227 section 2.1.1).
         if arp.sender == [0; 4] {

@@ -200,6 +200,11 @@ pub struct ClusterArgs {
     /// How long an offered VIP waits for a successor.
     #[arg(long, env = "ANNOUNCER_HANDOVER_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub handover_timeout: std::time::Duration,
+    /// After an orderly end VIPs stay silent on this node for so long, unless the next
+    /// daemon comes before: this host's kernel, which has them as addresses with kube-proxy
+    /// in IPVS mode, answers for none. 0s: everything is taken down.
+    #[arg(long, env = "ANNOUNCER_LINGER", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub linger: std::time::Duration,
     /// How many VIPs a second this node gives, each without a gap, to nodes where
     /// they belong rather (one that came back, a preferred one); 0: none, VIPs
     /// stay where they are.

@@ -65,6 +65,9 @@ pub struct Cluster {
     pub on_api_loss: OnApiLoss,
     /// How long offers stand.
     pub handover_timeout: Duration,
+    /// For how long VIPs stay silent on this node after an orderly end; `None`: everything
+    /// is taken down.
+    pub linger: Option<Duration>,
     /// Least time between two VIPs that are given away to where they belong rather.
     pub rebalance: Option<Duration>,
 }
@@ -166,6 +169,7 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         node_name,
         on_api_loss,
         handover_timeout,
+        linger,
         rebalance_rate,
     } = args;
     let rebalance = rebalance_interval(rebalance_rate)?;
@@ -186,6 +190,7 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         node,
         on_api_loss,
         handover_timeout,
+        linger: (!linger.is_zero()).then_some(linger),
         rebalance,
     })
 }

@@ -111,8 +111,9 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     // take that for an orderly end and detach.
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
+    let on_stop = source.on_stop();
     let (responder, _status) =
-        Responder::new(interfaces, changes, config.announce, states, claims_in, OnStop::Detach)?;
+        Responder::new(interfaces, changes, config.announce, states, claims_in, on_stop)?;
     let mut responder = tokio::spawn(responder.run());
     let mut uplinks = tokio::spawn(uplinks.follow());
 
@@ -179,6 +180,14 @@ impl Connected {
                 Self::Cluster(cluster, client)
             }
         })
+    }
+
+    /// What an orderly end leaves behind.
+    fn on_stop(&self) -> OnStop {
+        match self {
+            Self::Static(_) => OnStop::Detach,
+            Self::Cluster(cluster, _) => cluster.linger.map_or(OnStop::Detach, OnStop::LeaveSilent),
+        }
     }
 }
 

@@ -30,6 +30,9 @@ pub enum OnStop {
     /// Programs, maps and pins are removed.
     #[default]
     Detach,
+    /// The program stays for the next daemon, and all VIPs are silent for so long: this
+    /// host's kernel, which may have them as addresses, answers for none meanwhile.
+    LeaveSilent(Duration),
     /// Everything stays pinned for the next daemon; each VIP ends with its time.
     LeavePinned,
 }
@@ -263,11 +266,13 @@ impl Responder {
 
     fn stop(self) -> Result<(), DatapathError> {
         let mut result = Ok(());
-        if self.on_stop == OnStop::Detach {
-            for port in self.ports {
-                // `and` evaluates its argument in any case: all are detached.
-                result = result.and(port.detach());
-            }
+        for port in self.ports {
+            // `and` evaluates its argument in any case: no port is forgotten.
+            result = result.and(match self.on_stop {
+                OnStop::Detach => port.detach(),
+                OnStop::LeaveSilent(time) => port.leave_silent(BootTime::now() + time),
+                OnStop::LeavePinned => Ok(()),
+            });
         }
         result
     }

@@ -234,6 +234,20 @@ fn a_request_for_a_held_vip_is_answered() {
 }
 
 #[test]
+fn what_was_left_silent_is_the_kernels_again_when_its_time_is_over() {
+    for (until, expected, counted) in [
+        (NOW + 1, Verdict::Drop, Counter::Silenced),
+        (NOW, Verdict::Pass, Counter::PassedOtherTarget),
+    ] {
+        let mut env = Fake::new();
+        let left = VipEntry { valid_until_ns: until, slot: 5, flags: SILENT };
+        env.vips.insert(SILENT_VIP, left);
+        assert_eq!(verdict(&mut Arp::request(SILENT_VIP).bytes()[..], &env), expected);
+        assert_eq!(env.counted(), [(counted, 1)]);
+    }
+}
+
+#[test]
 fn a_request_for_a_silent_vip_is_dropped_without_a_look_at_the_clock() {
     let env = Fake::new();
     let mut frame = Arp::request(SILENT_VIP).bytes();

@@ -192,6 +192,26 @@ impl Interface {
         }
     }
 
+    /// Leaves the program in place, and every VIP silent until an instant: this host's
+    /// kernel answers for none of them while the next daemon is not there yet. From then on
+    /// the program passes everything. The next daemon adopts it; [`detach`](Self::detach)
+    /// ends it, which is what happens at once where there is nothing to be silent about.
+    ///
+    /// # Errors
+    /// [`DatapathError::Map`], [`DatapathError::Pin`]; it is taken down then, if it can be.
+    pub fn leave_silent(mut self, until: BootTime) -> Result<(), DatapathError> {
+        if self.image.entries.is_empty() {
+            return self.detach();
+        }
+        for op in self.image.leave_silent(until) {
+            if let Err(error) = self.maps.apply(&op) {
+                self.detach()?;
+                return Err(DatapathError::map(abi::VIPS, error));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes everything down: link, maps, pins. The kernel gets every frame again.
     ///
     /// # Errors

@@ -118,6 +118,19 @@ impl MapImage {
         held.map(|(vip, entry)| (*vip, until(entry)))
     }
 
+    /// What to write so that every VIP is silent before `until` and the kernel's from then
+    /// on, without anybody to look after it: for a daemon that ends in order.
+    pub fn leave_silent(&self, until: BootTime) -> Vec<MapOp> {
+        let silent = |entry: &VipEntry| VipEntry {
+            valid_until_ns: until.as_nanos(),
+            slot: entry.slot,
+            flags: SILENT,
+        };
+        let puts = self.entries.iter().map(|(vip, entry)| (*vip, silent(entry)));
+        let puts = puts.map(|(vip, entry)| MapOp::Put { vip, entry });
+        puts.chain([MapOp::SetSession { session: None }]).collect()
+    }
+
     fn in_filter(&self, vip: Vip) -> bool {
         let (word, bit) = abi::filter_bit(vip.octets());
         self.filter.get(&word).is_some_and(|bits| bits & bit != 0)

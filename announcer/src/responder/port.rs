@@ -227,6 +227,10 @@ impl Port {
         }
     }
 
+    pub(super) fn leave_silent(self, until: BootTime) -> Result<(), DatapathError> {
+        self.interface.leave_silent(until)
+    }
+
     pub(super) fn detach(self) -> Result<(), DatapathError> {
         self.interface.detach()
     }

@@ -261,3 +261,24 @@ fn a_link_that_is_back_and_another_mac_are_announced_for_every_vip() {
         running.stop().await;
     });
 }
+
+#[test]
+fn an_orderly_end_leaves_silence_for_the_next_daemon_or_nothing() {
+    in_segment(async |segment| {
+        let datapath = segment.datapath(Options::default());
+        let on_stop = OnStop::LeaveSilent(Duration::from_secs(60));
+        let mut running = Running::start(&segment, on_stop).await;
+        running.follow(&[(vip(10), for_a_minute()), (vip(11), WireEntry::Silent)]).await;
+        running.stop().await;
+        assert!(datapath.is_attached(segment.dut));
+        let (interface, adopted) = datapath.attach(segment.dut).await.expect("adopted");
+        let adopted = adopted.expect("something was left");
+        assert_eq!((adopted.session, adopted.answering.len()), (None, 0));
+        assert_eq!(interface.occupancy(), (0, 2));
+
+        let mut running = Running::with(interface, on_stop);
+        running.follow(&[]).await;
+        running.stop().await;
+        assert!(!datapath.is_attached(segment.dut), "there is nothing to be silent about");
+    });
+}

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use announcer_tests::{
     capture::Capture,
-    cluster::{SOON, Timing},
+    cluster::{Cluster, SOON, Timing},
     lab::CLIENT_NIC,
-    probe::Probe,
+    probe::{Probe, ProbeHandle},
+    recording::Recording,
 };
 
-use crate::{VIP, answered_by_node_1, cluster, held_by_node_1};
+use crate::{STAY, VIP, answered_by_node_1, cluster, held_by_node_1};
 
 /// A kernel that answers makes a neighbour entry for each asker; this many do no harm.
 const FEW: u32 = 64;
@@ -29,35 +30,91 @@ fn of_nodes_that_all_have_the_vip_on_kube_ipvs0_the_holder_alone_answers() {
 
 fn of_nodes_that_all_have_the_vip_the_holder_alone_answers(interface: &str, made: &str) {
     let mut cluster = cluster(3, Timing::DEFAULT, []);
+    let probe = vip_on_all_nodes(&cluster, interface, made);
+    cluster.create_service("web", VIP).unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_for_holder(VIP, SOON, |_| true).unwrap();
+    let ordered = answered_by_one(&probe);
+    let holder = cluster.holder(VIP).unwrap();
+    let answerers: Vec<_> = ordered.answerers().into_keys().collect();
+    assert_eq!(answerers, [cluster.lab().node(holder).mac]);
+    assert!(ordered.requests.len() > 500, "{}", ordered.requests.len());
+}
+
+/// As a DaemonSet's update restarts it: its kernel is not to step in meanwhile.
+#[test]
+fn a_node_whose_announcer_has_left_is_silent_for_a_time_before_its_kernel_answers() {
+    const LINGER: Duration = Duration::from_secs(4);
+    let args = STAY.into_iter().chain(["--linger", "4s"]);
+    let mut cluster = cluster(2, Timing::DEFAULT, args);
+    cluster.create_service("web", VIP).unwrap();
+    cluster.start(1).unwrap();
+    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
+    cluster.start(2).unwrap();
+    let probe = vip_on_all_nodes(&cluster, "lo", "");
+    answered_by_one(&probe);
+    let from = Instant::now();
+    cluster.terminate(2, SOON).unwrap();
+    let ended = Instant::now();
+    let two = cluster.lab().node(2).mac;
+    let first = probe.wait_answer_by(two, SOON).unwrap();
+    assert!(first.at - from >= LINGER, "{:?} after its end", first.at - ended);
+    let recording = probe.stop().unwrap();
+    let silent = recording.between(from, first.sent);
+    let one = cluster.lab().node(1).mac;
+    assert_eq!(silent.answerers().into_keys().collect::<Vec<_>>(), [one]);
+}
+
+#[test]
+fn an_announcer_that_is_restarted_leaves_no_moment_for_its_kernel() {
+    let mut cluster = cluster(2, Timing::DEFAULT, STAY);
+    cluster.create_service("web", VIP).unwrap();
+    cluster.start(1).unwrap();
+    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
+    cluster.start(2).unwrap();
+    let probe = vip_on_all_nodes(&cluster, "lo", "");
+    answered_by_one(&probe);
+    let from = Instant::now();
+    cluster.terminate(2, SOON).unwrap();
+    cluster.start(2).unwrap();
+    probe.wait_requests(500).unwrap();
+    let recording = probe.stop().unwrap();
+    let one = cluster.lab().node(1).mac;
+    let since = recording.between(from, recording.to);
+    assert_eq!(since.answerers().into_keys().collect::<Vec<_>>(), [one]);
+}
+
+/// Gives all nodes the VIP as an address, and answers to questions about others'; returns
+/// when who has no announcer answers.
+fn vip_on_all_nodes(cluster: &Cluster, interface: &str, made: &str) -> ProbeHandle {
     for node in cluster.lab().nodes() {
         node.ns.sysctl("net/ipv4/conf/all/arp_ignore", "0").unwrap();
         node.ns.ip(&format!("{made}\naddress add {VIP}/32 dev {interface}\n")).unwrap();
     }
     let probe = Probe::new(VIP).askers(FEW).start(cluster.lab().client(), CLIENT_NIC).unwrap();
-    for node in cluster.lab().nodes() {
-        probe.wait_answer_by(node.mac, SOON).unwrap();
+    for n in 1..=cluster.lab().nodes().len() {
+        if cluster.daemon(n).is_err() {
+            probe.wait_answer_by(cluster.lab().node(n).mac, SOON).unwrap();
+        }
     }
-    cluster.create_service("web", VIP).unwrap();
-    cluster.start_all().unwrap();
-    cluster.wait_for_holder(VIP, SOON, |_| true).unwrap();
+    probe
+}
 
-    // The others learn of the VIP when they have read the Services.
+/// Waits until one node answers everything. The others learn of the VIP when they have
+/// read the Services.
+fn answered_by_one(probe: &ProbeHandle) -> Recording {
     let deadline = Instant::now() + SOON;
-    let ordered = loop {
+    loop {
         let from = Instant::now();
         probe.wait_requests(1200).unwrap();
         let now = probe.snapshot();
         // The last answers may be on their way.
         let now = now.between(from, now.to - Duration::from_millis(200));
         if now.contested() == 0 && now.unanswered() == 0 {
-            break now;
+            return now;
         }
         assert!(Instant::now() < deadline, "still answered by {:?}", now.answerers());
-    };
-    let holder = cluster.holder(VIP).unwrap();
-    let answerers: Vec<_> = ordered.answerers().into_keys().collect();
-    assert_eq!(answerers, [cluster.lab().node(holder).mac]);
-    assert!(ordered.requests.len() > 500, "{}", ordered.requests.len());
+    }
 }
 
 #[test]

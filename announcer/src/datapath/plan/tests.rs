@@ -210,3 +210,25 @@ proptest! {
         prop_assert_eq!(image.plan(&after, CAPACITY).ops, []);
     }
 }
+
+#[test]
+fn what_is_left_is_silent_for_a_time_and_read_back_as_nothing_that_is_held() {
+    let desired =
+        WireState { session: session(1), ..state(&[(1, answer(3)), (2, WireEntry::Silent)]) };
+    let mut image = written(&desired);
+    let until = NOW + Duration::from_secs(300);
+    for op in image.leave_silent(until) {
+        image.apply(&op);
+    }
+    assert_eq!((image.answering(NOW), image.held().count()), (BTreeSet::new(), 0));
+    assert_eq!(image.session, None);
+    let all = image.entries.values();
+    assert!(all.clone().all(|entry| entry.flags == SILENT && super::until(entry) == until));
+    assert_eq!(all.count(), 2);
+
+    // The next daemon makes of it what it thinks.
+    for op in image.plan(&desired, CAPACITY).ops {
+        image.apply(&op);
+    }
+    assert_eq!(image, written(&desired));
+}
