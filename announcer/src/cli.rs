@@ -28,12 +28,13 @@ pub struct Cli {
     /// How to write the log (to standard error).
     #[arg(long, global = true, env = "ANNOUNCER_LOG_FORMAT", default_value = "human")]
     pub log_format: LogFormat,
-    /// What to log: a level, or directives like `announcer::ownership=debug,info`.
+    /// What to log: a level, or directives like `announcer::ownership=debug,info`. The
+    /// Kubernetes client need not say again what the announcer says of its requests.
     #[arg(
         long,
         global = true,
         env = "ANNOUNCER_LOG",
-        default_value = "info",
+        default_value = "info,kube_client=off,kube_runtime=off",
         value_name = "FILTER"
     )]
     pub log: String,

@@ -45,14 +45,17 @@ impl Aside {
         Ok(Self { what: what.to_owned(), tether, output: Some(output) })
     }
 
-    /// Waits for its end, and shows what it said; an error unless it succeeded.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Waits for its end, shows what it said, and returns what of it went to standard
+    /// output; an error unless it succeeded.
+    pub(crate) fn finish(mut self) -> Result<String> {
         let output = self.output.take().and_then(|output| output.join().ok());
         let output = output.ok_or_else(|| anyhow!("{} was not waited for", self.what))?;
         let output = output.with_context(|| format!("running {}", self.what))?;
-        print!("{}", String::from_utf8_lossy(&output.stdout));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        print!("{said}");
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        Ok(process::check(&self.what, output.status)?)
+        process::check(&self.what, output.status)?;
+        Ok(said)
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, IsTerminal},
     num::NonZeroUsize,
+    ops::AddAssign,
     process::{Command, Stdio},
     thread,
     time::Instant,
@@ -56,9 +57,14 @@ impl Selection {
 /// each hardly delay one another's timers.
 const PER_CPU: usize = 3;
 
+/// Tests that compute and never wait, the longest: of the model (`tests/model/explored.rs`).
+const COMPUTING: [&str; 2] = ["--test", "model"];
+/// All of their names begin so, and no others do.
+const COMPUTING_TESTS: &str = "explored::";
+
 /// Builds everything and runs the selected tests; an error when one fails, or
-/// when a filter selects none. All tests include the mutations, which compute beside
-/// tests that wait.
+/// when a filter selects none. When all are run, the model is explored and the mutations
+/// are made beside tests that wait.
 ///
 /// Tests of one file run [`PER_CPU`] at a time on each CPU (RUST_TEST_THREADS and
 /// `-- --test-threads` change it), files one after the other: network tests have
@@ -72,9 +78,10 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     process::run("building", &mut build)?;
     let control_plane = control_plane.finish()?;
     let everything = selection.filter.is_none() && selection.libtest.is_empty();
+    let started = Instant::now();
+    let model = everything.then(|| explore(workspace)).transpose()?;
     let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
 
-    let started = Instant::now();
     let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
     if root == Root::Sudo {
         // The build stays ours, the tests are run as root.
@@ -84,21 +91,46 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
     test.args(&selection.filter).arg("--").args(&selection.libtest);
     test.args(selection.threads());
+    if everything {
+        test.arg("--skip").arg(COMPUTING_TESTS);
+    }
     if std::io::stdout().is_terminal() {
         // libtest sees our pipe, not the terminal behind it.
         test.arg("--color=always");
     }
     test.env(ANNOUNCER_BIN, workspace.binary("announcer")).env(CONTROLPLANE_BIN, control_plane);
 
-    let (result, counts) = tally(&mut test)?;
+    let (result, mut counts) = tally(&mut test)?;
+    // All are waited for, and told of: one run shows all there is to mend.
+    let model = model.map_or(Ok(Counts::default()), explored);
+    let mutations = mutations.map_or(Ok(()), |mutations| mutations.finish().map(drop));
+    if let Ok(explored) = &model {
+        counts += *explored;
+    }
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
-    let mutations = mutations.map_or(Ok(()), Aside::finish);
     result?;
+    model?;
     mutations?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {
         bail!("no test's path contains {}", filter.to_string_lossy());
     }
     Ok(())
+}
+
+fn explore(workspace: &Workspace) -> Result<Aside> {
+    let mut test = workspace.cargo(["test", "--workspace"]);
+    test.args(COMPUTING).arg("--").arg(COMPUTING_TESTS);
+    Aside::start("exploring the model", test)
+}
+
+/// An error also when there was nothing to explore: elsewhere these tests are skipped.
+fn explored(model: Aside) -> Result<Counts> {
+    let mut counts = Counts::default();
+    model.finish()?.lines().for_each(|line| counts.add(line));
+    match counts.ran() {
+        0 => bail!("no test of {COMPUTING:?} is called {COMPUTING_TESTS}…"),
+        _ => Ok(counts),
+    }
 }
 
 /// Runs `test`, shows its output and counts the results in it.
@@ -117,7 +149,7 @@ fn tally(test: &mut Command) -> Result<(Result<(), process::ChildFailed>, Counts
 }
 
 /// Sums over libtest's result lines.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     passed: u64,
     failed: u64,
@@ -142,6 +174,14 @@ impl Counts {
                 _ => {}
             }
         }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.ignored += more.ignored;
     }
 }
 

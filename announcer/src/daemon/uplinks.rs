@@ -90,9 +90,10 @@ impl Uplinks {
 
     async fn follow_once(&mut self) -> Result<Infallible, NetlinkError> {
         let mut changes = Netlink::changes()?;
+        let mut lost = Vec::new();
         loop {
             let now = changes.netlink().snapshot().await?;
-            self.take_in(&now).await;
+            self.take_in(&now, &lost).await;
             self.publish();
             let masters: BTreeSet<_> =
                 self.attached.keys().filter_map(|i| now.by_index(*i)?.master).collect();
@@ -102,36 +103,41 @@ impl Uplinks {
                     || masters.contains(&index)
                     || name.is_some_and(|name| self.patterns.iter().any(|p| p.matches(name)))
             };
-            let mut look = std::pin::pin!(self.until_detached_or_retry());
-            tokio::select! {
-                change = changes.of_any(concerns) => change?,
-                () = &mut look => {}
-            }
+            lost = tokio::select! {
+                change = changes.of_any(concerns) => {
+                    change?;
+                    Vec::new()
+                }
+                lost = self.until_detached_or_retry() => lost,
+            };
         }
     }
 
-    /// Waits until the program has been detached by somebody, or a refused interface is
-    /// to be tried again.
-    async fn until_detached_or_retry(&self) {
+    /// Waits until somebody has detached the program, and says where; or until a refused
+    /// interface is to be tried again.
+    async fn until_detached_or_retry(&self) -> Vec<IfIndex> {
         let retry = self.refused.values().map(|refused| refused.again).min();
         loop {
             let look = Instant::now() + LOOK;
             tokio::time::sleep_until(retry.map_or(look, |retry| retry.min(look))).await;
-            let is_lost = |index: &IfIndex| !self.datapath.is_attached(*index);
-            if retry.is_some_and(|retry| retry <= Instant::now())
-                || self.attached.keys().any(is_lost)
-            {
-                return;
+            let mut lost = Vec::new();
+            for index in self.attached.keys() {
+                if !self.datapath.is_attached(*index).await {
+                    lost.push(*index);
+                }
+            }
+            if !lost.is_empty() || retry.is_some_and(|retry| retry <= Instant::now()) {
+                return lost;
             }
         }
     }
 
-    async fn take_in(&mut self, now: &Snapshot) {
+    async fn take_in(&mut self, now: &Snapshot, lost: &[IfIndex]) {
         let wanted = uplinks(now, &self.patterns);
         for index in self.attached.keys().copied().collect::<Vec<_>>() {
             if !wanted.contains_key(&index) {
                 warn!(interface = self.attached[&index].name, "is gone, or has another name now");
-            } else if !self.datapath.is_attached(index) {
+            } else if lost.contains(&index) {
                 error!(
                     interface = self.attached[&index].name,
                     "somebody detached the program: attaching again"

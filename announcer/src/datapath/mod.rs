@@ -137,10 +137,14 @@ impl Datapath {
 
     /// Whether what [`attach`](Self::attach) attached to this interface is still there.
     /// Somebody else may have detached it, or removed its pins; the kernel tells nobody.
-    pub fn is_attached(&self, index: IfIndex) -> bool {
+    ///
+    /// The kernel answers when it has the lock of rtnetlink, for which others can make it
+    /// wait for hundreds of milliseconds: so it is asked on a thread of its own. Must be
+    /// called within a tokio runtime.
+    pub async fn is_attached(&self, index: IfIndex) -> bool {
         let pins = PinDir::new(&self.options.pin_root, self.namespace, index);
-        let attached = Link::pinned(&pins.link()).and_then(|link| link.interface());
-        attached.is_ok_and(|interface| interface == Some(index))
+        let asked = tokio::task::spawn_blocking(move || Link::pinned(&pins.link())?.interface());
+        matches!(asked.await, Ok(Ok(interface)) if interface == Some(index))
     }
 
     /// Takes down what former daemons left on interfaces other than `keep`, and

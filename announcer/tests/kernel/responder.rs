@@ -212,11 +212,11 @@ fn an_interface_that_goes_is_taken_down_and_one_that_comes_is_written_and_announ
         assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
         assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
 
-        assert!(datapath.is_attached(segment.dut));
+        assert!(datapath.is_attached(segment.dut).await);
         let (done, gone) = oneshot::channel();
         running.changes.send(UplinkChange::Gone(segment.dut, done)).await.expect("it runs");
         gone.await.expect("it runs");
-        assert!(!datapath.is_attached(segment.dut));
+        assert!(!datapath.is_attached(segment.dut).await);
         assert_eq!(running.status.borrow().interfaces, []);
 
         let (interface, adopted) = datapath.attach(segment.dut).await.expect("attached");
@@ -270,7 +270,7 @@ fn an_orderly_end_leaves_silence_for_the_next_daemon_or_nothing() {
         let mut running = Running::start(&segment, on_stop).await;
         running.follow(&[(vip(10), for_a_minute()), (vip(11), WireEntry::Silent)]).await;
         running.stop().await;
-        assert!(datapath.is_attached(segment.dut));
+        assert!(datapath.is_attached(segment.dut).await);
         let (interface, adopted) = datapath.attach(segment.dut).await.expect("adopted");
         let adopted = adopted.expect("something was left");
         assert_eq!((adopted.session, adopted.answering.len()), (None, 0));
@@ -279,6 +279,6 @@ fn an_orderly_end_leaves_silence_for_the_next_daemon_or_nothing() {
         let mut running = Running::with(interface, on_stop);
         running.follow(&[]).await;
         running.stop().await;
-        assert!(!datapath.is_attached(segment.dut), "there is nothing to be silent about");
+        assert!(!datapath.is_attached(segment.dut).await, "there is nothing to be silent about");
     });
 }

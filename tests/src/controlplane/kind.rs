@@ -36,11 +36,13 @@ const CRD: Kind =
     kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
 const DAEMON_SET: Kind = kind("apps", "v1", "DaemonSet", "daemonsets");
 
-const ALL: [Kind; 10] =
-    [SERVICE, NODE, POD, LEASE, SLICE, INGRESS, POLICY, GATEWAY, CRD, DAEMON_SET];
+const EVENT: Kind = kind("events.k8s.io", "v1", "Event", "events");
+
+const ALL: [Kind; 11] =
+    [SERVICE, NODE, POD, LEASE, SLICE, INGRESS, POLICY, GATEWAY, CRD, DAEMON_SET, EVENT];
 
 /// What tests create, and where.
-pub(super) const OF_TESTS: [(Kind, &str); 8] = [
+pub(super) const OF_TESTS: [(Kind, &str); 9] = [
     (SERVICE, "default"),
     (SLICE, "default"),
     (INGRESS, "default"),
@@ -49,6 +51,7 @@ pub(super) const OF_TESTS: [(Kind, &str); 8] = [
     (LEASE, "announcer-system"),
     (POD, "announcer-system"),
     (NODE, ""),
+    (EVENT, "default"),
 ];
 
 impl Kind {

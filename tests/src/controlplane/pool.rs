@@ -15,7 +15,7 @@ use super::ControlPlane;
 use crate::watched::Watched;
 
 /// So many run side by side for each CPU.
-const PER_CPU: usize = 2;
+const PER_CPU: usize = 3;
 /// Others' tests have to end first.
 const TURN: Duration = Duration::from_secs(30 * 60);
 
