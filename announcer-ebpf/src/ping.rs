@@ -62,7 +62,8 @@ fn answer<E: Env>(frame: &mut EchoFrame, len: usize, env: &E) -> Verdict {
 }
 
 /// A whole one, without IP options, in one piece, undamaged as far as its header tells,
-/// and from an address that one host can have.
+/// and from an address that one host can have. (The broadcast address of a subnet is not
+/// told apart: the reply goes to one MAC all the same, and is no longer than the request.)
 #[inline(always)]
 fn is_echo_request(ip: &Ipv4, icmp: &Icmp, len: usize) -> bool {
     const HEADERS: usize = size_of::<Ipv4>() + size_of::<Icmp>();

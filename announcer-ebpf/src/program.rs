@@ -57,10 +57,9 @@ fn announcer_tcx(ctx: TcContext) -> i32 {
     let frame = SkbFrame(&ctx);
     // The kernel has the headers of most frames in one piece, but need not.
     match frame.protocol() {
-        ETHERTYPE_ARP => frame.pull::<ARP_HEADERS>(),
+        // Those of an echo request are as long.
+        ETHERTYPE_ARP | ETHERTYPE_IPV4 => frame.pull::<ARP_HEADERS>(),
         ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => frame.pull::<TAGGED_ARP_HEADERS>(),
-        // An echo request whose headers are in pieces is the kernel's to answer.
-        ETHERTYPE_IPV4 => {}
         _ => return TCX_NEXT,
     }
     match verdict(&mut SkbFrame(&ctx), &Kernel(&ctx)) {

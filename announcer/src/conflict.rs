@@ -9,7 +9,12 @@
 mod notice;
 mod vendor;
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use self::{
     notice::{Notice, Over, Response, What},
@@ -149,12 +154,19 @@ impl Claims {
     /// Makes of what ownership would have answered what is to be answered, probed for and
     /// defended now. To be called with every new state, and at [`Self::next_deadline`].
     pub fn follow(&mut self, now: BootTime, state: &mut WireState) {
-        let answered = |vip: &Vip| matches!(state.vips.get(vip), Some(WireEntry::Answer { .. }));
-        for (vip, affair) in self.affairs.extract_if(.., |vip, _| !answered(vip)) {
+        let is_answered =
+            |vip: &&Vip| matches!(state.vips.get(*vip), Some(WireEntry::Answer { .. }));
+        let answered: BTreeSet<Vip> = self.affairs.keys().filter(is_answered).copied().collect();
+        // What is left to a stranger stays so while ownership is in doubt, as after a fence:
+        // who is entitled to it again asks before it answers.
+        let is_done = |vip: &Vip, affair: &mut Affair| {
+            matches!(affair.phase, Phase::Claimed { .. }) && !answered.contains(vip)
+        };
+        for (vip, affair) in self.affairs.extract_if(.., is_done) {
             self.notices.extend(affair.over(vip, Over::GivenUp));
         }
         self.tick(now);
-        for (vip, affair) in &self.affairs {
+        for (vip, affair) in self.affairs.iter().filter(|(vip, _)| answered.contains(vip)) {
             let entry = match affair.phase {
                 Phase::Probing { at, .. } => WireEntry::Probe { at },
                 Phase::BackingOff { .. } => WireEntry::Silent,
@@ -165,12 +177,6 @@ impl Claims {
             };
             state.vips.insert(*vip, entry);
         }
-    }
-
-    /// Whether something is going on about a VIP: then claims to it are to be
-    /// [`heard`](Self::heard), though the wire be silent about it.
-    pub fn concerns(&self, vip: Vip) -> bool {
-        self.affairs.contains_key(&vip)
     }
 
     /// A stranger claims a VIP of this node.

@@ -90,8 +90,12 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
         attached = attach::attach(&datapath, &config.interfaces) => Some(attached?),
         () = signals.next() => None,
     };
+    let on_stop = source.on_stop();
     let Some((interfaces, adopted)) = attached else {
-        datapath.detach_others(&[])?;
+        // What a former daemon left silent has its own end.
+        if on_stop == OnStop::Detach {
+            datapath.detach_others(&[])?;
+        }
         return Ok(());
     };
     let attached: BTreeMap<_, _> =
@@ -111,7 +115,6 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     // take that for an orderly end and detach.
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
-    let on_stop = source.on_stop();
     let (responder, _status) =
         Responder::new(interfaces, changes, config.announce, states, claims_in, on_stop)?;
     let mut responder = tokio::spawn(responder.run());

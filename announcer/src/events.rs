@@ -65,13 +65,15 @@ pub async fn publish(
     // 128 characters at most (events.k8s.io/v1); the note has the whole name.
     let instance = Some(node.as_str().chars().take(128).collect());
     let reporter = Reporter { controller: "l2announcer.io/announcer".to_owned(), instance };
-    let recorder = Recorder::new(client, reporter);
     loop {
         let Some(occurrence) = occurrences.recv().await else {
             // Its sender ends with the daemon, which drops this task, too.
             return std::future::pending().await;
         };
         let event = event(&occurrence.notice, &node);
+        // A recorder counts what it takes for the same again, whatever VIP and MAC the note
+        // names: each occurrence is news.
+        let recorder = Recorder::new(client.clone(), reporter.clone());
         for service in occurrence.services.iter() {
             let reference = reference(service);
             let writing = recorder.publish(&event, &reference);

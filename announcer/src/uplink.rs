@@ -58,17 +58,19 @@ impl fmt::Display for Sharing {
 impl Uplink {
     /// What a snapshot says of one of its interfaces.
     pub fn new(facts: &InterfaceFacts, snapshot: &Snapshot) -> Self {
-        let master = facts.master.and_then(|index| snapshot.by_index(index));
-        let owner = master.filter(|master| master.mac.is_some()).unwrap_or(facts);
+        let masters = snapshot.masters(facts);
+        // Of others (a VRF, a datapath of Open vSwitch) the MAC is nobody's on this wire.
+        let owner = masters.iter().take_while(|master| master.is_of(&["bridge", "bond", "team"]));
+        let owner = owner.last().copied().filter(|owner| owner.mac.is_some()).unwrap_or(facts);
         // The addresses of a port are its master's.
-        let on_link = [facts.index].into_iter().chain(facts.master);
-        let networks = on_link.filter_map(|index| snapshot.on_link.get(&index)).flatten();
+        let indices = [facts].into_iter().chain(masters.iter().copied()).map(|it| it.index);
+        let networks = indices.filter_map(|index| snapshot.on_link.get(&index)).flatten();
         Self {
             name: facts.name.clone(),
             mac: owner.mac,
             link: link_state(facts),
             carrier_ups: facts.carrier_ups,
-            sharing: sharing(facts, master, snapshot),
+            sharing: sharing(facts, &masters, snapshot),
             networks: networks.copied().collect(),
         }
     }
@@ -91,21 +93,21 @@ fn link_state(facts: &InterfaceFacts) -> LinkState {
 
 fn sharing(
     facts: &InterfaceFacts,
-    master: Option<&InterfaceFacts>,
+    masters: &[&InterfaceFacts],
     snapshot: &Snapshot,
 ) -> Option<Sharing> {
-    let is = |facts: &InterfaceFacts, kinds: &[&str]| {
-        facts.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
-    };
-    // What a bond or a team receives is for this host alone.
-    if let Some(bridge) = master.filter(|master| !is(master, &["bond", "team", "vrf"])) {
+    // What a bond, a team or a VRF receives is for this host alone, if nothing above says
+    // otherwise.
+    let is_alone = |master: &InterfaceFacts| master.is_of(&["bond", "team", "vrf"]);
+    if let Some(bridge) = masters.iter().find(|master| !is_alone(master)) {
         return Some(Sharing::PortOf(bridge.name.clone()));
     }
+    let below: Vec<_> = [facts].iter().chain(masters).map(|facts| facts.index).collect();
     let children: BTreeSet<_> = snapshot
         .interfaces
         .iter()
-        .filter(|child| child.lower == Some(facts.index))
-        .filter(|child| is(child, &["macvlan", "macvtap", "ipvlan", "ipvtap"]))
+        .filter(|child| child.lower.is_some_and(|lower| below.contains(&lower)))
+        .filter(|child| child.is_of(&["macvlan", "macvtap", "ipvlan", "ipvtap"]))
         .map(|child| child.name.clone())
         .collect();
     (!children.is_empty()).then_some(Sharing::ParentOf(children))

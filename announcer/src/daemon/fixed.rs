@@ -1,10 +1,7 @@
 //! What a daemon without a cluster runs: the VIPs of the command line, held always, as
 //! long as this loop turns.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -16,6 +13,9 @@ use crate::{
     types::{BootTime, MacAddr, NodeName, Vip},
     wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
 };
+
+/// What is heard is taken in up to so much at a time.
+const BATCH: usize = 256;
 
 /// What the task needs.
 pub(super) struct Fixed {
@@ -49,24 +49,35 @@ impl Fixed {
         if ours.next_deadline().is_some() {
             info!("probing before the VIPs are answered");
         }
+        let (mut until, mut renew_at) = (now, now);
         loop {
             let now = BootTime::now();
-            let until = now + timing.validity();
-            let entries: BTreeMap<_, _> =
-                vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
+            if renew_at <= now {
+                (until, renew_at) = (now + timing.validity(), now + timing.validity() / 3);
+            }
+            let entries = vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
             let mut state = WireState { vips: entries, ..WireState::default() };
             ours.follow(now, &mut state);
             ours.take_notices().iter().for_each(conflict::Notice::log);
-            wire.send_replace(Some(Arc::new(state)));
-            let next = ours.next_deadline().into_iter().chain([now + timing.validity() / 3]).min();
+            let state = Some(Arc::new(state));
+            // Each is a write for each VIP: not for every frame that is heard.
+            wire.send_if_modified(|current| {
+                let modified = *current != state;
+                *current = state;
+                modified
+            });
+            let next = ours.next_deadline().into_iter().chain([renew_at]).min();
             tokio::select! {
                 () = tokio::time::sleep(next.unwrap_or(now).since(BootTime::now())) => {}
-                Some(Heard { claim, interface }) = claims.recv() => {
-                    // Two of our interfaces on one segment hear each other.
-                    if !macs.borrow().contains(&claim.mac) {
-                        let probes = claim.kind == ClaimKind::Probe;
-                        let stranger = Stranger { mac: claim.mac, interface, probes };
-                        ours.heard(BootTime::now(), claim.vip, stranger);
+                Some(heard) = claims.recv() => {
+                    let more = std::iter::from_fn(|| claims.try_recv().ok()).take(BATCH);
+                    for Heard { claim, interface } in [heard].into_iter().chain(more) {
+                        // Two of our interfaces on one segment hear each other.
+                        if !macs.borrow().contains(&claim.mac) {
+                            let probes = claim.kind == ClaimKind::Probe;
+                            let stranger = Stranger { mac: claim.mac, interface, probes };
+                            ours.heard(BootTime::now(), claim.vip, stranger);
+                        }
                     }
                 }
                 _ = draining.changed() => return,

@@ -95,8 +95,9 @@ impl Uplinks {
             let now = changes.netlink().snapshot().await?;
             self.take_in(&now, &lost).await;
             self.publish();
+            let served = self.attached.keys().filter_map(|index| now.by_index(*index));
             let masters: BTreeSet<_> =
-                self.attached.keys().filter_map(|i| now.by_index(*i)?.master).collect();
+                served.flat_map(|facts| now.masters(facts)).map(|master| master.index).collect();
             let concerns = |index, name: Option<&str>| {
                 self.attached.contains_key(&index)
                     || self.refused.contains_key(&index)

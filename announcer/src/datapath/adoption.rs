@@ -4,23 +4,23 @@ use std::os::fd::AsFd as _;
 
 use aya::{
     EbpfError,
-    maps::{Array, Map, MapData, MapError},
+    maps::{Array, HashMap, Map, MapData, MapError},
 };
 
-use announcer_ebpf::abi::{self, ABI_VERSION, InterfaceConfig};
+use announcer_ebpf::abi::{self, ABI_VERSION, InterfaceConfig, VipEntry};
 
 use super::{
     Options,
     attach::{self, Attached, Attachment, Former},
     error::DatapathError,
-    hook::Reason,
+    hook::{Hook, Reason},
     link::Link,
-    maps::{Maps, Settings},
+    maps::Maps,
     netlink::InterfaceFacts,
     object,
     pins::PinDir,
 };
-use crate::types::MacAddr;
+use crate::types::BootTime;
 
 /// A pinned link and maps that this version understands.
 struct Leftover {
@@ -34,7 +34,6 @@ struct Leftover {
 /// `None` if there was nothing, or nothing of use; then it is removed.
 pub(crate) fn adopt(
     facts: &InterfaceFacts,
-    mac: MacAddr,
     pins: &PinDir,
     options: &Options,
 ) -> Result<Option<Attached>, DatapathError> {
@@ -50,11 +49,14 @@ pub(crate) fn adopt(
         attach::refuse_foreign(facts, Some(former.program_id))?;
     }
     if max_vips != options.max_vips.get() {
+        if !answers_anything(pins)? {
+            return discard(facts, pins, "its maps are of another size (--max-vips)");
+        }
         tracing::warn!(
             interface = facts.name,
             max_vips,
             wanted = options.max_vips,
-            "adopted maps keep their size until the daemon is stopped gracefully"
+            "adopted maps keep their size, as VIPs are answered out of them"
         );
     }
     let mut ebpf = match object::load(pins, max_vips, options.bpf_log) {
@@ -64,7 +66,8 @@ pub(crate) fn adopt(
         loaded => loaded?,
     };
     let mut maps = Maps::take(&mut ebpf)?;
-    maps.configure(Settings::new(mac, false, options))?;
+    // The MAC and who shares the frames stay as they were, until the daemon says otherwise:
+    // the program goes on with them.
 
     let attachment = if options.hook.is_served_by(former.hook, former.reason, facts) {
         let program = object::load_program(&mut ebpf, former.hook)?;
@@ -73,6 +76,8 @@ pub(crate) fn adopt(
             .replace_program(program.as_fd())
             .map_err(|error| DatapathError::pin("adopting", pins.link(), error))?;
         let Former { link, hook, reason, .. } = former;
+        let is_chosen = options.hook == Hook::Auto && reason.has(Reason::CHOSEN);
+        let reason = if is_chosen { reason } else { Reason::of(options.hook, facts) };
         Attachment { link, hook, reason }
     } else {
         // A link cannot change its hook. Between XDP and tcx both are there for a moment;
@@ -85,6 +90,17 @@ pub(crate) fn adopt(
     };
     maps.set_reason(attachment.reason)?;
     Ok(Some(Attached { ebpf, maps, attachment }))
+}
+
+/// Whether a VIP is held in time: what would be lost with the maps.
+fn answers_anything(pins: &PinDir) -> Result<bool, DatapathError> {
+    let failed = |error| DatapathError::map(abi::VIPS, error);
+    let map = MapData::from_pin(pins.map(abi::VIPS)).and_then(Map::from_map_data);
+    let vips: HashMap<MapData, [u8; 4], VipEntry> =
+        map.and_then(HashMap::try_from).map_err(failed)?;
+    let now = BootTime::now().as_nanos();
+    let answers = |entry: &VipEntry| entry.flags & abi::HELD != 0 && now < entry.valid_until_ns;
+    Ok(vips.iter().any(|item| item.is_ok_and(|(_, entry)| answers(&entry))))
 }
 
 fn discard(

@@ -116,10 +116,11 @@ fn read_vips(
     answered: &BTreeMap<Vip, u64>,
 ) -> Result<BTreeMap<Vip, PinnedVip>, DatapathError> {
     let entries: HashMap<MapData, [u8; 4], VipEntry> = counters::open(pins, abi::VIPS)?;
-    let mut known = BTreeMap::new();
+    let (now, mut known) = (BootTime::now(), BTreeMap::new());
     for item in entries.iter() {
         let (octets, entry) = item.map_err(|error| DatapathError::map(abi::VIPS, error))?;
-        let (Ok(vip), Some(entry)) = (Vip::new(Ipv4Addr::from(octets).into()), meaning(&entry))
+        let (Ok(vip), Some(entry)) =
+            (Vip::new(Ipv4Addr::from(octets).into()), meaning(&entry, now))
         else {
             continue;
         };
@@ -129,11 +130,13 @@ fn read_vips(
     Ok(known)
 }
 
-/// `None` for flags that no version has written.
-const fn meaning(entry: &VipEntry) -> Option<WireEntry> {
+/// `None` for flags that no version has written, and for what is the kernel's again.
+fn meaning(entry: &VipEntry, now: BootTime) -> Option<WireEntry> {
     match entry.flags {
         HELD => Some(WireEntry::Answer { until: BootTime::from_nanos(entry.valid_until_ns) }),
-        SILENT => Some(WireEntry::Silent),
+        SILENT if entry.valid_until_ns == 0 || now.as_nanos() < entry.valid_until_ns => {
+            Some(WireEntry::Silent)
+        }
         _ => None,
     }
 }

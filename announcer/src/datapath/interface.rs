@@ -63,7 +63,7 @@ impl Interface {
         let mac = ethernet_mac(&facts)?;
         let pins = PinDir::new(&options.pin_root, namespace, index);
 
-        let adopted = adoption::adopt(&facts, mac, &pins, options)?;
+        let adopted = adoption::adopt(&facts, &pins, options)?;
         let was_adopted = adopted.is_some();
         let attached = match adopted {
             Some(attached) => attached,
@@ -80,11 +80,15 @@ impl Interface {
             }
         };
 
-        let Attached { mut ebpf, maps, attachment } = attached;
+        let Attached { mut ebpf, mut maps, attachment } = attached;
         if let Ok(Some(facts)) = netlink.interface(index).await {
             attach::tell_who_is_before(&facts, &attachment);
         }
-        let image = maps.read()?;
+        let mut image = maps.read()?;
+        for op in image.keep_silent() {
+            maps.apply(&op).map_err(|error| DatapathError::map(abi::VIPS, error))?;
+            image.apply(&op);
+        }
         let adopted = was_adopted
             .then(|| Adopted { session: image.session.clone(), answering: image.held().collect() });
         let ring: RingBuf<_> = maps::take(&mut ebpf, abi::CLAIMS)?;

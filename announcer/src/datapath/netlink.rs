@@ -114,13 +114,19 @@ pub struct InterfaceFacts {
     pub lower: Option<IfIndex>,
     /// The kind of a virtual interface: `veth`, `bond`, `bridge`…
     pub kind: Option<String>,
-    /// The driver's name, as ethtool says it.
+    /// The driver's name, as ethtool says it; asked for by [`Netlink::interface`] only,
+    /// as the kernel answers when it has the lock of rtnetlink.
     pub driver: Option<String>,
     /// XDP programs that are attached.
     pub xdp: Vec<AttachedProgram>,
 }
 
 impl InterfaceFacts {
+    /// Whether it is a virtual interface of one of these kinds.
+    pub fn is_of(&self, kinds: &[&str]) -> bool {
+        self.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
+    }
+
     /// Whether the interface is one end of a veth pair.
     pub fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth") || self.driver.as_deref() == Some("veth")
@@ -168,7 +174,7 @@ impl InterfaceFacts {
             has_carrier: header.flags.contains(LinkFlags::LowerUp),
             carrier_ups: 0,
             master: None,
-            lower: None,
+            lower: lower(&message.attributes),
             kind: None,
             driver: None,
             xdp: Vec::new(),
@@ -188,12 +194,10 @@ impl InterfaceFacts {
                 }
                 LinkAttribute::CarrierUpCount(count) => facts.carrier_ups = *count,
                 LinkAttribute::Controller(index) => facts.master = IfIndex::new(*index),
-                LinkAttribute::Link(index) => facts.lower = IfIndex::new(*index),
                 LinkAttribute::Xdp(attributes) => facts.xdp = attached_programs(attributes),
                 _ => {}
             }
         }
-        facts.driver = ethtool::driver(&facts.name).ok();
         Some(facts)
     }
 }
@@ -237,6 +241,14 @@ impl Snapshot {
     /// The interface with this name.
     pub fn by_name(&self, name: &str) -> Option<&InterfaceFacts> {
         self.interfaces.iter().find(|facts| facts.name == name)
+    }
+
+    /// The interfaces that it is a port of, from the nearest on: a bond's port, a bond
+    /// that is a bridge's.
+    pub fn masters(&self, facts: &InterfaceFacts) -> Vec<&InterfaceFacts> {
+        let next = |facts: &&InterfaceFacts| self.by_index(facts.master?);
+        // As many as the kernel allows (MAX_NEST_DEV).
+        std::iter::successors(next(&facts), next).take(8).collect()
     }
 
     /// The interface with this index.
@@ -287,7 +299,12 @@ impl Netlink {
     pub async fn interface(&self, index: IfIndex) -> Result<Option<InterfaceFacts>, NetlinkError> {
         let mut links = std::pin::pin!(self.handle.link().get().match_index(index.get()).execute());
         match links.try_next().await {
-            Ok(message) => Ok(message.as_ref().and_then(InterfaceFacts::from_message)),
+            Ok(message) => {
+                Ok(message.as_ref().and_then(InterfaceFacts::from_message).map(|facts| {
+                    let driver = ethtool::driver(&facts.name).ok();
+                    InterfaceFacts { driver, ..facts }
+                }))
+            }
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
                 Ok(None)
             }
@@ -356,7 +373,12 @@ impl Changes {
     ) -> Result<(), NetlinkError> {
         loop {
             let (message, _) = self.events.next().await.ok_or(NetlinkError::Closed)?;
-            let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
+            let message = match message.payload {
+                NetlinkPayload::InnerMessage(message) => message,
+                // So many came at once that some were dropped: any of them may have been it.
+                NetlinkPayload::Overrun(_) => return Ok(()),
+                _ => continue,
+            };
             let concerned = match &message {
                 RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
                     concerned_by_link(link, &is_meant)
@@ -397,16 +419,26 @@ async fn snapshot(handle: &Handle) -> Result<Snapshot, NetlinkError> {
     })
 }
 
+/// The interface below this one, if it is in the same network namespace: other numbers are
+/// indices of another namespace, as those of the pods' ends of veth pairs are.
+fn lower(attributes: &[LinkAttribute]) -> Option<IfIndex> {
+    let is_elsewhere = |attribute| matches!(attribute, &LinkAttribute::LinkNetNsId(_));
+    if attributes.iter().any(is_elsewhere) {
+        return None;
+    }
+    attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => IfIndex::new(*index),
+        _ => None,
+    })
+}
+
 /// Whether the interface itself is meant, or the one that it is above.
 fn concerned_by_link(link: &LinkMessage, is_meant: impl Fn(IfIndex, Option<&str>) -> bool) -> bool {
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,
     });
-    let lower = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Link(index) => IfIndex::new(*index),
-        _ => None,
-    });
+    let lower = lower(&link.attributes);
     IfIndex::new(link.header.index).is_some_and(|index| is_meant(index, name))
         || lower.is_some_and(|index| is_meant(index, None))
 }
@@ -414,8 +446,9 @@ fn concerned_by_link(link: &LinkMessage, is_meant: impl Fn(IfIndex, Option<&str>
 /// The interface of a route without a gateway, and where it leads.
 fn on_link(route: &RouteMessage) -> Option<(IfIndex, Ipv4Net)> {
     let header = &route.header;
-    if header.scope != RouteScope::Link || u32::from(header.table) != u32::from(libc::RT_TABLE_MAIN)
-    {
+    // In whatever table: those of a VRF are in its own.
+    let is_local = u32::from(header.table) == u32::from(libc::RT_TABLE_LOCAL);
+    if header.scope != RouteScope::Link || is_local {
         return None;
     }
     let interface = route.attributes.iter().find_map(|attribute| match attribute {

@@ -131,6 +131,18 @@ impl MapImage {
         puts.chain([MapOp::SetSession { session: None }]).collect()
     }
 
+    /// What to write so that what a former daemon left silent for a time stays silent: there
+    /// is a daemon again.
+    pub fn keep_silent(&self) -> Vec<MapOp> {
+        let left = |entry: &VipEntry| !is_held(entry) && entry.valid_until_ns != 0;
+        let left = self.entries.iter().filter(|(_, entry)| left(entry));
+        left.map(|(vip, entry)| MapOp::Put {
+            vip: *vip,
+            entry: VipEntry { valid_until_ns: 0, ..*entry },
+        })
+        .collect()
+    }
+
     fn in_filter(&self, vip: Vip) -> bool {
         let (word, bit) = abi::filter_bit(vip.octets());
         self.filter.get(&word).is_some_and(|bits| bits & bit != 0)

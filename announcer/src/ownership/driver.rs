@@ -28,8 +28,8 @@ use super::{
 use crate::{
     conflict::{self, Claims, Stranger},
     events::{Occurrence, Reports},
-    types::{BootTime, MacAddr, NodeName, Vip},
-    wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
+    types::{BootTime, MacAddr, NodeName},
+    wire_state::{Adopted, ClaimKind, Heard, WireState},
 };
 
 /// Requests about VIPs under way at once; renewals and fences never queue behind them.
@@ -214,7 +214,7 @@ impl Driver {
             let announces = claim.announces;
             debug!(%vip, %node, %mac, kind = ?claim.kind, announces, "rival claims");
             takes_over = announces;
-        } else if self.is_ours(vip, now) {
+        } else if self.machine.holds(vip) {
             self.claims.heard(now, vip, Stranger { mac, interface, probes });
             self.tell();
         } else {
@@ -224,14 +224,6 @@ impl Driver {
         if !probes {
             self.machine.input(now, Input::Rival { vip, takes_over });
         }
-    }
-
-    /// Whether this node answers for a VIP, or would if there were no conflict.
-    fn is_ours(&self, vip: Vip, now: BootTime) -> bool {
-        let wire = self.channels.wire.borrow();
-        let entry = wire.as_ref().and_then(|state| state.vips.get(&vip));
-        let answers = matches!(entry, Some(WireEntry::Answer { until }) if now < *until);
-        answers || self.claims.concerns(vip)
     }
 
     /// Tells people of conflicts: in the log, and of their edges by Events.

@@ -407,6 +407,19 @@ impl Machine {
         }
     }
 
+    /// Whether this node holds a VIP and is not giving it away: then nobody else is to claim
+    /// it. In a handover it may be a successor whose MAC this node has not heard of yet.
+    pub fn holds(&self, vip: Vip) -> bool {
+        self.slots.get(&vip).is_some_and(|slot| {
+            let is_mine = |(node, ..): &(NodeName, _, _)| *node == self.settings.me;
+            let gives = slot.dropping
+                || slot.offering.is_some()
+                || slot.offer_ends.is_some()
+                || slot.overlap_ends.is_some();
+            slot.holder.as_ref().is_some_and(is_mine) && !gives
+        })
+    }
+
     /// VIPs that this node has taken since the last call and that no node is known to
     /// have held before: a stranger may have the address (RFC 5227 section 2.1). Whoever
     /// takes over from a known holder need not ask, and has no time to.

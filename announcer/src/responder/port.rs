@@ -27,7 +27,7 @@ pub(super) struct Port {
     sender: GratuitousSender,
     announcing: Announcing,
     unplaced: Vec<Vip>,
-    /// Answered VIPs that no host of the interface's networks asks for here.
+    /// VIPs that no host of the interface's networks asks for here, of which it was told.
     off_link: BTreeSet<Vip>,
     gratuitous_sent: u64,
     gratuitous_failed: u64,
@@ -141,16 +141,15 @@ impl Port {
 
     /// Says of each VIP once that hosts have no reason to ask for it here.
     fn warn_off_link(&mut self, answering: &BTreeSet<Vip>) {
-        let off_link = answering.iter().copied().filter(|vip| !self.uplink.is_on_link(*vip));
-        let off_link: BTreeSet<_> = off_link.collect();
-        for vip in &off_link - &self.off_link {
-            tracing::warn!(
-                interface = self.uplink.name, %vip, networks = ?self.uplink.networks,
-                "the VIP is in none of the interface's networks: only hosts with a route of \
-                 their own ask for it here"
-            );
-        }
-        self.off_link = off_link;
+        let off_link = answering.iter().filter(|vip| !self.uplink.is_on_link(**vip));
+        let new: Vec<Vip> = off_link.filter(|vip| self.off_link.insert(**vip)).copied().collect();
+        let Some(vip) = new.first() else { return };
+        tracing::warn!(
+            interface = self.uplink.name, %vip, more = new.len() - 1,
+            networks = ?self.uplink.networks,
+            "the VIP is in none of the interface's networks: only hosts with a route of \
+             their own ask for it here"
+        );
     }
 
     /// Sends the gratuitous ARP and the probes that are due.

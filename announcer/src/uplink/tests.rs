@@ -40,12 +40,18 @@ fn uplink(facts: &InterfaceFacts, others: &[InterfaceFacts]) -> Uplink {
 
 #[test]
 fn a_port_answers_with_the_mac_of_its_bridge_or_bond() {
-    for kind in ["bridge", "bond", "team", "openvswitch"] {
+    for kind in ["bridge", "bond", "team"] {
         let master = of_kind(InterfaceFacts::example(9, "master"), kind);
         let port = uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[master]);
         assert_eq!(port.mac, Some(mac(9)), "{kind}");
     }
     assert_eq!(uplink(&InterfaceFacts::example(2, "ens18"), &[]).mac, Some(mac(2)));
+    // Theirs are not on this wire.
+    for kind in ["vrf", "openvswitch"] {
+        let master = of_kind(InterfaceFacts::example(9, "master"), kind);
+        let port = uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[master]);
+        assert_eq!(port.mac, Some(mac(2)), "{kind}");
+    }
     // Its master has gone since.
     assert_eq!(uplink(&port_of(9, InterfaceFacts::example(2, "ens18")), &[]).mac, Some(mac(2)));
 }
@@ -130,4 +136,19 @@ fn patterns_choose_by_name() {
     let routed = Snapshot { default_route: Some(index(3)), ..all };
     let chosen = resolve(&routed, &[]).map(|found| found.into_keys().collect::<Vec<_>>());
     assert_eq!(chosen, Ok(vec![index(3)]));
+}
+
+/// A port of a bond that is a port of a bridge.
+#[test]
+fn a_port_of_a_port_is_looked_at_up_to_the_top() {
+    let bond = port_of(8, of_kind(InterfaceFacts::example(9, "bond0"), "bond"));
+    let bridge = of_kind(InterfaceFacts::example(8, "br0"), "bridge");
+    let child = above(9, of_kind(InterfaceFacts::example(3, "child"), "macvlan"));
+    let port = port_of(9, InterfaceFacts::example(2, "ens18"));
+    let bridged = uplink(&port, &[bond.clone(), bridge]);
+    assert_eq!(bridged.mac, Some(mac(8)));
+    assert_eq!(bridged.sharing, Some(Sharing::PortOf("br0".to_owned())));
+    let alone = uplink(&port, &[bond, child]);
+    assert_eq!(alone.mac, Some(mac(9)));
+    assert_eq!(alone.sharing, Some(Sharing::ParentOf(BTreeSet::from(["child".to_owned()]))));
 }

@@ -156,7 +156,7 @@ fn the_roles_grant_what_is_used_and_nothing_else() {
     cluster.kill(holder).unwrap();
     cluster.wait_for_holder(VIP, SOON, |n| n != holder).unwrap();
     cluster.terminate(holder % 3 + 1, SOON).unwrap();
-    // Conflicts over two addresses of one Service are one Event that is counted.
+    // Conflicts over two addresses of one Service are Events.
     let last = (holder + 1) % 3 + 1;
     let stranger = Injector::open(cluster.lab().client(), CLIENT_NIC).unwrap();
     for vip in [OTHER, FOURTH] {

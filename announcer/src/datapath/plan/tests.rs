@@ -226,7 +226,12 @@ fn what_is_left_is_silent_for_a_time_and_read_back_as_nothing_that_is_held() {
     assert!(all.clone().all(|entry| entry.flags == SILENT && super::until(entry) == until));
     assert_eq!(all.count(), 2);
 
-    // The next daemon makes of it what it thinks.
+    // The next daemon keeps it so, then makes of it what it thinks.
+    for op in image.keep_silent() {
+        image.apply(&op);
+    }
+    assert!(image.entries.values().all(|entry| entry.valid_until_ns == 0));
+    assert_eq!(image.keep_silent(), []);
     for op in image.plan(&desired, CAPACITY).ops {
         image.apply(&op);
     }
