@@ -384,7 +384,8 @@ fn an_interface_that_comes_later_is_waited_for() {
         });
         let facts = facts.expect("it came");
         assert_eq!(facts.kind.as_deref(), Some("veth"));
-        assert_eq!(facts.driver.as_deref(), Some("veth"));
+        let asked = netlink.interface(facts.index).await.expect("an answer");
+        assert_eq!(asked.expect("it is there").driver.as_deref(), Some("veth"));
         assert!(facts.is_ethernet && !facts.is_up);
 
         let route = netlink.wait_until(|now| now.default_route);
