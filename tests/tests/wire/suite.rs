@@ -5,6 +5,7 @@ mod capabilities;
 mod gratuitous;
 mod interfaces;
 mod jumbo;
+mod judges;
 mod lifecycle;
 mod local_vip;
 mod occupied;
