@@ -51,11 +51,11 @@ impl Input {
         let (&[bits, a, b, c, d, e, f, now, tag_high, tag_low, count], rest) =
             octets.split_first_chunk::<11>()?;
         let (entries, frame) = rest.split_at_checked(6 * usize::from(count % 8))?;
-        let entries = entries.chunks_exact(6).filter_map(|entry| match *entry {
-            [a, b, c, d, flags, valid_until] => {
-                Some(Entry { address: [a, b, c, d], flags, valid_until })
-            }
-            _ => None,
+        let entries = entries.as_chunks::<6>().0.iter();
+        let entries = entries.map(|&[a, b, c, d, flags, valid_until]| Entry {
+            address: [a, b, c, d],
+            flags,
+            valid_until,
         });
         Some(Self {
             bits,

@@ -69,7 +69,8 @@ impl Frames {
         let operation = self.pick(&[1, 1, 1, 1, 1, 1, 1, 1, 2, 3]);
         let sender = self.pick(&ADDRESSES);
         let mut frame = arp(operation, sender, self.target());
-        let destination = self.pick(&[BROADCAST, BROADCAST, BROADCAST, OURS, OURS, OURS, OTHER, GROUP]);
+        let destination =
+            self.pick(&[BROADCAST, BROADCAST, BROADCAST, OURS, OURS, OURS, OTHER, GROUP]);
         frame[..6].copy_from_slice(&destination);
         if self.now_and_then(8) {
             let mac = self.pick(&[OURS, OTHER, GROUP, [0; 6], BROADCAST]);
