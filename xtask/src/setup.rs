@@ -1,5 +1,7 @@
 //! The set-up: finds what is missing and installs it. Quick when nothing is.
 
+use std::{fs, path::Path};
+
 use anyhow::{Result, bail};
 
 use crate::{
@@ -44,6 +46,7 @@ const TEST_PACKAGES: &[DebianPackage] = &[
         command: "arping",
         reason: "a second opinion on who answers ARP",
     },
+    DebianPackage { name: "libnet1", command: "arping", reason: "the other arping links to it" },
     DebianPackage { name: "iputils-ping", command: "ping", reason: "pinging VIPs" },
     DebianPackage { name: "tcpdump", command: "tcpdump", reason: "looking at a lab's wire" },
     DebianPackage {
@@ -95,7 +98,11 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     match purpose {
         Purpose::Build => Ok(()),
         Purpose::Lint => debian_packages(FUZZ_PACKAGES),
-        Purpose::Tests => debian_packages(TEST_PACKAGES),
+        Purpose::Tests => {
+            debian_packages(TEST_PACKAGES)?;
+            other_arping(workspace);
+            Ok(())
+        }
         Purpose::Benches => {
             debian_packages(TEST_PACKAGES)?;
             debian_packages(BENCH_PACKAGES)
@@ -214,6 +221,26 @@ fn debian_packages(wanted: &'static [DebianPackage]) -> Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())
+}
+
+/// Unpacks the arping of Thomas Habets, another judge of who answers: Debian does not install
+/// it beside that of iputils. Tests go without where it is not to be had.
+fn other_arping(workspace: &Workspace) {
+    if workspace.other_arping().exists() || process::find_in_path("apt-get").is_none() {
+        return;
+    }
+    announce("the other arping (unpacked below the target directory)", "a third opinion");
+    if let Err(error) = unpack(&workspace.debian(), "arping") {
+        println!("tests go without it: {error:#}");
+    }
+}
+
+fn unpack(directory: &Path, package: &str) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let script = "apt-get --quiet download \"$1\" && dpkg -x \"$1\"_*.deb .";
+    let mut sh = std::process::Command::new("sh");
+    sh.args(["-c", script, "sh", package]).current_dir(directory);
+    process::run(&format!("unpacking {package}"), &mut sh)
 }
 
 fn missing_packages(

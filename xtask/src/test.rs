@@ -52,6 +52,9 @@ impl Selection {
     }
 }
 
+/// Tells the tests where a second arping may be.
+const OTHER_ARPING: &str = "OTHER_ARPING";
+
 /// A network test keeps a CPU busy for a tenth of its time; three of them at once on
 /// each hardly delay one another's timers.
 const PER_CPU: usize = 3;
@@ -89,6 +92,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test.arg("--color=always");
     }
     test.env(ANNOUNCER_BIN, workspace.binary("announcer")).env(CONTROLPLANE_BIN, control_plane);
+    test.env(OTHER_ARPING, workspace.other_arping());
 
     let (result, counts) = tally(&mut test)?;
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());

@@ -101,6 +101,16 @@ impl Workspace {
         self.target.join("controlplane")
     }
 
+    /// Where Debian packages are unpacked that cannot be installed.
+    pub(crate) fn debian(&self) -> PathBuf {
+        self.target.join("debian")
+    }
+
+    /// The arping of Thomas Habets, if it could be had.
+    pub(crate) fn other_arping(&self) -> PathBuf {
+        self.debian().join("usr/sbin/arping")
+    }
+
     /// Where fuzz targets are built, and the inputs are that they have found.
     pub(crate) fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")
