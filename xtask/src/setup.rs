@@ -54,6 +54,11 @@ const TEST_PACKAGES: &[DebianPackage] = &[
         command: "nft",
         reason: "forwarding in labs, where kube-proxy would do it",
     },
+    DebianPackage {
+        name: "python3-scapy",
+        command: "scapy",
+        reason: "asking in odd ways, and taking answers apart",
+    },
     DebianPackage { name: "bpftool", command: "bpftool", reason: "looking at programs and maps" },
 ];
 

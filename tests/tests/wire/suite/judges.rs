@@ -9,7 +9,7 @@ use announcer_tests::{
 };
 
 use super::HOOK;
-use crate::scene::{NODE_IP, NODE_MAC, SOON, Scene, VIP, is_announcement, request};
+use crate::scene::{ASKER_IP, NODE_IP, NODE_MAC, SOON, Scene, VIP, is_announcement, request};
 
 const ETHERNET_SOURCE: std::ops::Range<usize> = 6..12;
 /// How tcpdump says that something is wrong with a frame.
@@ -112,4 +112,15 @@ fn tcpdump_finds_nothing_wrong_with_what_goes_out() {
     for packet in tcpdump(&scene, directory.path(), &damaged) {
         assert!(is_wrong(&packet), "{packet}");
     }
+}
+
+#[test]
+fn scapy_finds_nothing_wrong_with_answers_to_odd_frames() {
+    let scene = Scene::on_cable(HOOK);
+    let _daemon = scene.answering();
+    let (vip, node, asker) = (VIP.to_string(), NODE_MAC.to_string(), ASKER_IP.to_string());
+    // Debian's python3, which has Debian's scapy.
+    let arguments = ["-", CLIENT_NIC, &vip, &node, &asker];
+    let said = scene.client.tool("/usr/bin/python3", &arguments, include_str!("judges.py"));
+    assert!(said.as_ref().is_ok_and(|said| said.contains("nothing is wrong")), "{said:?}");
 }
