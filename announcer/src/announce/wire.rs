@@ -1,6 +1,6 @@
 //! The gratuitous ARP frames and the socket that sends them.
 //!
-//! pnet builds the frames ([`frame`]) but does not open the socket: its datalink channel
+//! pnet builds the frames (`frame.rs`) but does not open the socket: its datalink channel
 //! always binds with ETH_P_ALL (the kernel would copy every frame of the
 //! interface into a buffer that nobody reads) and waits in poll(2) before it
 //! sends. Ours is bound with protocol 0, which receives nothing, and never waits.
