@@ -98,7 +98,9 @@ fn reply(ip: &mut Ipv4, icmp: &mut Icmp) {
     icmp.kind = Icmp::ECHO_REPLY;
     let is = u32::from(u16::from_be_bytes([icmp.kind, icmp.code]));
     let sum = u32::from(!u16::from_be_bytes(icmp.checksum)) + (!was & 0xffff) + is;
-    icmp.checksum = (!fold(sum)).to_be_bytes();
+    // Of the two zeros of ones' complement only this one is right over nothing but zeros.
+    let zero_or_sum = !fold(sum);
+    icmp.checksum = if zero_or_sum == 0 { [0xff; 2] } else { zero_or_sum.to_be_bytes() };
 }
 
 /// The checksum of a header without options (RFC 1071): zero for one that contains its

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     datapath::{EffectiveHook, Inspection, PinnedMaps, PinnedVip},
-    types::{BootTime, Vip},
+    types::{BootTime, MacAddr, Vip},
+    uplink::Uplink,
     wire_state::WireEntry,
 };
 
@@ -33,23 +34,49 @@ struct InterfaceStatus {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum MapsStatus {
-    Readable {
-        mac: String,
-        /// Why the hook is the one it is.
-        hook_reason: String,
-        session: Option<String>,
-        vips: Vec<VipStatus>,
-        /// All of them, by name.
-        counters: BTreeMap<&'static str, u64>,
-    },
-    Unreadable {
-        error: String,
-    },
+    Readable(Box<Readable>),
+    Unreadable { error: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Readable {
+    /// The one that is answered with.
+    mac: String,
+    /// The one that should be, by what the interface is now; null when it is the same.
+    mac_now: Option<String>,
+    /// Why the hook is the one it is.
+    hook_reason: String,
+    session: Option<String>,
+    silence: Silence,
+    /// Whether pings to held VIPs are answered.
+    answer_ping: bool,
+    /// Those of the interface; null when it is gone.
+    networks: Option<Vec<String>>,
+    vips: Vec<VipStatus>,
+    /// All of them, by name.
+    counters: BTreeMap<&'static str, u64>,
+}
+
+/// What becomes of requests for VIPs that are not answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Silence {
+    action: Action,
+    /// Who else gets frames through the interface now; null when nobody is seen.
+    shared_with: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Drop,
+    Pass,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct VipStatus {
     vip: String,
+    /// Whether it lies in one of the interface's networks; null when that is gone.
+    on_link: Option<bool>,
     #[serde(flatten)]
     state: State,
     /// Requests answered since the VIP was added.
@@ -75,12 +102,12 @@ impl Status {
     /// As of `now`.
     pub fn new(found: &[Inspection], now: BootTime) -> Self {
         let interface = |found: &Inspection| InterfaceStatus {
-            interface: found.name.clone(),
+            interface: found.uplink.as_ref().map(|uplink| uplink.name.clone()),
             ifindex: found.index.get(),
             hook: found.hook.map(|hook| hook.to_string()),
             hook_cost: found.hook.map(EffectiveHook::known_cost),
             maps: match &found.maps {
-                Ok(maps) => readable(maps, now),
+                Ok(maps) => readable(maps, found.uplink.as_ref(), now),
                 Err(error) => MapsStatus::Unreadable { error: with_sources(error) },
             },
         };
@@ -88,9 +115,10 @@ impl Status {
     }
 }
 
-fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
+fn readable(maps: &PinnedMaps, uplink: Option<&Uplink>, now: BootTime) -> MapsStatus {
     let vip = |(vip, pinned): (&Vip, &PinnedVip)| VipStatus {
         vip: vip.to_string(),
+        on_link: uplink.map(|uplink| uplink.is_on_link(*vip)),
         state: match pinned.entry {
             WireEntry::Silent | WireEntry::Probe { .. } => State::Silent,
             WireEntry::Answer { until } if now < until => {
@@ -102,13 +130,23 @@ fn readable(maps: &PinnedMaps, now: BootTime) -> MapsStatus {
         },
         answered: pinned.answered,
     };
-    MapsStatus::Readable {
+    let shared_with = uplink.and_then(|uplink| uplink.sharing.as_ref());
+    let mac_now = uplink.and_then(|uplink| uplink.mac).filter(|mac| *mac != maps.mac);
+    let networks = |uplink: &Uplink| uplink.networks.iter().map(ToString::to_string).collect();
+    MapsStatus::Readable(Box::new(Readable {
         mac: maps.mac.to_string(),
+        mac_now: mac_now.as_ref().map(MacAddr::to_string),
         hook_reason: maps.reason.to_string(),
         session: maps.session.as_ref().map(ToString::to_string),
+        silence: Silence {
+            action: if maps.shared { Action::Pass } else { Action::Drop },
+            shared_with: shared_with.map(ToString::to_string),
+        },
+        answer_ping: maps.answer_ping,
+        networks: uplink.map(networks),
         vips: maps.vips.iter().map(vip).collect(),
         counters: maps.totals.iter().map(|(counter, total)| (counter.name(), total)).collect(),
-    }
+    }))
 }
 
 fn seconds(duration: Duration) -> f64 {
@@ -143,30 +181,61 @@ impl fmt::Display for InterfaceStatus {
             Some(hook) => write!(f, "hook {hook}")?,
             None => write!(f, "not attached")?,
         }
-        let (mac, hook_reason, session, vips, counters) = match &self.maps {
+        let maps = match &self.maps {
             MapsStatus::Unreadable { error } => return writeln!(f, "\n  {error}"),
-            MapsStatus::Readable { mac, hook_reason, session, vips, counters } => {
-                (mac, hook_reason, session, vips, counters)
-            }
+            MapsStatus::Readable(maps) => maps,
         };
-        writeln!(f, "  mac {mac}  session {}", session.as_deref().unwrap_or("none"))?;
-        if let (Some(hook), Some(cost)) = (&self.hook, self.hook_cost) {
-            writeln!(f, "  {hook}: {cost}; {hook_reason}")?;
+        write!(f, "  mac {}", maps.mac)?;
+        if let Some(now) = &maps.mac_now {
+            write!(f, " (not {now}, as it is now)")?;
         }
-        if vips.is_empty() {
+        writeln!(f, "  session {}", maps.session.as_deref().unwrap_or("none"))?;
+        if let (Some(hook), Some(cost)) = (&self.hook, self.hook_cost) {
+            writeln!(f, "  {hook}: {cost}; {}", maps.hook_reason)?;
+        }
+        writeln!(f, "  silence: {}", maps.silence)?;
+        let pings = if maps.answer_ping { "answered" } else { "left to the kernel" };
+        write!(f, "  pings to held VIPs: {pings}")?;
+        match &maps.networks {
+            Some(networks) if networks.is_empty() => writeln!(f, "; no networks")?,
+            Some(networks) => writeln!(f, "; networks: {}", networks.join(", "))?,
+            None => writeln!(f)?,
+        }
+        if maps.vips.is_empty() {
             writeln!(f, "  no VIPs")?;
         } else {
             writeln!(f, "  {:<15}  {:<28}  {:>10}", "VIP", "STATE", "ANSWERED")?;
         }
-        for VipStatus { vip, state, answered } in vips {
-            writeln!(f, "  {vip:<15}  {:<28}  {answered:>10}", state.to_string())?;
+        for VipStatus { vip, on_link, state, answered } in &maps.vips {
+            write!(f, "  {vip:<15}  {:<28}  {answered:>10}", state.to_string())?;
+            let mark = if *on_link == Some(false) { "  in none of the networks" } else { "" };
+            writeln!(f, "{mark}")?;
         }
+        let counters = &maps.counters;
         let counted = counters.iter().filter(|(_, total)| **total > 0);
         let counted: Vec<_> = counted.map(|(name, total)| format!("{name} {total}")).collect();
         if !counted.is_empty() {
             writeln!(f, "  counters: {}", counted.join(", "))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.action, &self.shared_with) {
+            (Action::Drop, None) => f.write_str("requests for VIPs held elsewhere are dropped"),
+            (Action::Drop, Some(others)) => {
+                write!(f, "requests for VIPs held elsewhere are dropped, although {others}")
+            }
+            (Action::Pass, Some(others)) => {
+                write!(f, "requests for VIPs held elsewhere pass: {others}")
+            }
+            (Action::Pass, None) => f.write_str(
+                "requests for VIPs held elsewhere pass: --silence pass, or others got frames \
+                 through the interface when a daemon looked last",
+            ),
+        }
     }
 }
 

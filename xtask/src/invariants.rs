@@ -83,7 +83,7 @@ const INVARIANTS: &[Invariant] = &[
         absent: &["GratuitousSender"],
     },
     Invariant {
-        statement: "pnet is used in announce/wire.rs only",
+        statement: "pnet is used in announce/wire only",
         within: &["announcer/", "tests/"],
         except: &["announcer/src/announce/wire"],
         absent: &["pnet"],

@@ -5,19 +5,27 @@ use std::{ffi::OsStr, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    invariants,
+    fuzz, invariants,
     process::{self, ChildFailed},
     workspace::Workspace,
 };
 
 /// Runs all checks, so that one run shows all there is to mend.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("architecture", |workspace| invariants::check(&workspace.root)),
         ("formatting", |workspace| cargo(workspace.cargo(["fmt", "--all", "--check"]))),
+        ("formatting, fuzz targets", |workspace| {
+            cargo(fuzz::crate_command(workspace, &["fmt", "--check"]))
+        }),
         ("clippy, host", |workspace| {
             let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"];
             cargo(workspace.cargo(clippy))
+        }),
+        ("clippy, fuzz targets", |workspace| {
+            let mut clippy = fuzz::crate_command(workspace, &["clippy", "--all-targets"]);
+            clippy.args(["--", "--deny=warnings"]);
+            cargo(clippy)
         }),
         ("clippy, BPF", |workspace| cargo(clippy_bpf(workspace))),
         ("documentation", |workspace| {

@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 mod aside;
 mod controlplane;
 mod crds;
+mod fuzz;
 mod invariants;
 mod launch;
 mod lint;
@@ -44,6 +45,8 @@ Usage: cargo xtask <command>
                              Run the simulation of the ownership protocol, all scenarios or those
                              whose names contain SCENARIO; --seed tells the story of one that fails
   mutate [NAME]              Break each rule of the protocol on purpose; the simulation must notice
+  fuzz --seconds N [--target verdict|announce_frames]
+                             Try inputs on the packet logic and the frame builders, N seconds each
   crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
@@ -98,9 +101,15 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             setup::ensure(&workspace, Purpose::Build)?;
             mutate::run(&workspace, args.first().and_then(|name| name.to_str()))
         }
+        (Some("fuzz"), args) => {
+            let selection = fuzz::Selection::parse(args)?;
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Fuzz)?;
+            fuzz::run(&workspace, &selection)
+        }
         (Some("lint"), []) => {
             let workspace = Workspace::load()?;
-            setup::ensure(&workspace, Purpose::Build)?;
+            setup::ensure(&workspace, Purpose::Lint)?;
             lint::run(&workspace)
         }
         (Some("crds"), []) => {

@@ -1,5 +1,7 @@
 //! The set-up: finds what is missing and installs it. Quick when nothing is.
 
+use std::{fs, path::Path};
+
 use anyhow::{Result, bail};
 
 use crate::{
@@ -10,12 +12,16 @@ use crate::{
 /// What the set-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Building and linting.
+    /// Building.
     Build,
+    /// Linting, which builds what fuzzing does.
+    Lint,
     /// Labs and tests too.
     Tests,
     /// What is measured besides.
     Benches,
+    /// Fuzzing.
+    Fuzz,
 }
 
 /// Components of the host toolchain. rust-src is for linting the BPF program:
@@ -40,12 +46,18 @@ const TEST_PACKAGES: &[DebianPackage] = &[
         command: "arping",
         reason: "a second opinion on who answers ARP",
     },
+    DebianPackage { name: "libnet1", command: "arping", reason: "the other arping links to it" },
     DebianPackage { name: "iputils-ping", command: "ping", reason: "pinging VIPs" },
     DebianPackage { name: "tcpdump", command: "tcpdump", reason: "looking at a lab's wire" },
     DebianPackage {
         name: "nftables",
         command: "nft",
         reason: "forwarding in labs, where kube-proxy would do it",
+    },
+    DebianPackage {
+        name: "python3-scapy",
+        command: "scapy",
+        reason: "asking in odd ways, and taking answers apart",
     },
     DebianPackage { name: "bpftool", command: "bpftool", reason: "looking at programs and maps" },
 ];
@@ -57,7 +69,11 @@ const BENCH_PACKAGES: &[DebianPackage] = &[DebianPackage {
     reason: "to measure beside us; it runs in a lab's namespaces only",
 }];
 
-/// `cargo xtask setup`: everything, and says so when nothing is missing.
+/// What fuzzing needs.
+const FUZZ_PACKAGES: &[DebianPackage] =
+    &[DebianPackage { name: "g++", command: "c++", reason: "libFuzzer, which is in C++" }];
+
+/// `cargo xtask setup`: everything but what only fuzzing needs, and says so when nothing is missing.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     ensure(workspace, Purpose::Benches)?;
     let pins = &workspace.pins;
@@ -86,10 +102,19 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     bpf_linker(workspace)?;
     match purpose {
         Purpose::Build => Ok(()),
-        Purpose::Tests => debian_packages(TEST_PACKAGES),
+        Purpose::Lint => debian_packages(FUZZ_PACKAGES),
+        Purpose::Tests => {
+            debian_packages(TEST_PACKAGES)?;
+            other_arping(workspace);
+            Ok(())
+        }
         Purpose::Benches => {
             debian_packages(TEST_PACKAGES)?;
             debian_packages(BENCH_PACKAGES)
+        }
+        Purpose::Fuzz => {
+            debian_packages(FUZZ_PACKAGES)?;
+            cargo_fuzz(workspace)
         }
     }
 }
@@ -123,20 +148,44 @@ fn has_line_of(listing: &str, name: &str) -> bool {
 
 fn bpf_linker(workspace: &Workspace) -> Result<()> {
     let wanted = &workspace.pins.bpf_linker;
-    // A linker that cannot even tell its version is as good as none.
-    let found = process::output(std::process::Command::new("bpf-linker").arg("--version"));
-    let found = found.unwrap_or_default();
-    if found.split_whitespace().nth(1) == Some(wanted) {
+    let found = version_of("bpf-linker");
+    if is_version(&found, wanted) {
         return Ok(());
     }
     let reason = match found.trim() {
         "" => "it links the BPF program".to_owned(),
         other => format!("its LLVM must be that of {}; found {other}", workspace.pins.bpf),
     };
-    announce(&format!("bpf-linker {wanted} (about a minute)"), &reason);
-    let mut install = workspace.cargo(["install", "bpf-linker", "--locked", "--force"]);
-    install.args(["--version", wanted]);
-    process::run("installing bpf-linker", &mut install)
+    cargo_install(workspace, "bpf-linker", wanted, &reason)
+}
+
+fn cargo_fuzz(workspace: &Workspace) -> Result<()> {
+    let wanted = &workspace.pins.cargo_fuzz;
+    let found = version_of("cargo-fuzz");
+    if is_version(&found, wanted) {
+        return Ok(());
+    }
+    let reason = match found.trim() {
+        "" => "it builds and runs fuzz targets".to_owned(),
+        other => format!("this version was tried; found {other}"),
+    };
+    cargo_install(workspace, "cargo-fuzz", wanted, &reason)
+}
+
+/// What a tool says of its version. One that cannot even tell that is as good as none.
+fn version_of(tool: &str) -> String {
+    process::output(std::process::Command::new(tool).arg("--version")).unwrap_or_default()
+}
+
+fn is_version(found: &str, wanted: &str) -> bool {
+    found.split_whitespace().nth(1) == Some(wanted)
+}
+
+fn cargo_install(workspace: &Workspace, tool: &str, version: &str, reason: &str) -> Result<()> {
+    announce(&format!("{tool} {version} (about a minute)"), reason);
+    let mut install = workspace.cargo(["install", tool, "--locked", "--force"]);
+    install.args(["--version", version]);
+    process::run(&format!("installing {tool}"), &mut install)
 }
 
 fn debian_packages(wanted: &'static [DebianPackage]) -> Result<()> {
@@ -177,6 +226,26 @@ fn debian_packages(wanted: &'static [DebianPackage]) -> Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())
+}
+
+/// Unpacks the arping of Thomas Habets, another judge of who answers: Debian does not install
+/// it beside that of iputils. Tests go without where it is not to be had.
+fn other_arping(workspace: &Workspace) {
+    if workspace.other_arping().exists() || process::find_in_path("apt-get").is_none() {
+        return;
+    }
+    announce("the other arping (unpacked below the target directory)", "a third opinion");
+    if let Err(error) = unpack(&workspace.debian(), "arping") {
+        println!("tests go without it: {error:#}");
+    }
+}
+
+fn unpack(directory: &Path, package: &str) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let script = "apt-get --quiet download \"$1\" && dpkg -x \"$1\"_*.deb .";
+    let mut sh = std::process::Command::new("sh");
+    sh.args(["-c", script, "sh", package]).current_dir(directory);
+    process::run(&format!("unpacking {package}"), &mut sh)
 }
 
 fn missing_packages(

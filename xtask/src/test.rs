@@ -53,6 +53,9 @@ impl Selection {
     }
 }
 
+/// Tells the tests where a second arping may be.
+const OTHER_ARPING: &str = "OTHER_ARPING";
+
 /// A network test keeps a CPU busy for a tenth of its time; three of them at once on
 /// each hardly delay one another's timers.
 const PER_CPU: usize = 3;
@@ -99,6 +102,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test.arg("--color=always");
     }
     test.env(ANNOUNCER_BIN, workspace.binary("announcer")).env(CONTROLPLANE_BIN, control_plane);
+    test.env(OTHER_ARPING, workspace.other_arping());
 
     let (result, mut counts) = tally(&mut test)?;
     // All are waited for, and told of: one run shows all there is to mend.

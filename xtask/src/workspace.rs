@@ -29,6 +29,8 @@ pub(crate) struct Pins {
     pub(crate) bpf: String,
     /// The version of bpf-linker, whose LLVM is that of the nightly.
     pub(crate) bpf_linker: String,
+    /// The version of cargo-fuzz.
+    pub(crate) cargo_fuzz: String,
 }
 
 impl Workspace {
@@ -60,6 +62,7 @@ impl Workspace {
                 host: text("/metadata/toolchain/host")?,
                 bpf: text("/metadata/toolchain/bpf")?,
                 bpf_linker: text("/metadata/toolchain/bpf-linker")?,
+                cargo_fuzz: text("/metadata/toolchain/cargo-fuzz")?,
             },
         })
     }
@@ -68,6 +71,13 @@ impl Workspace {
     pub(crate) fn cargo<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = process::rustup();
         command.args(["run", &self.pins.host, "cargo"]).args(args).current_dir(&self.root);
+        command
+    }
+
+    /// `cargo` of the pinned nightly, in the root of the workspace.
+    pub(crate) fn nightly_cargo(&self) -> Command {
+        let mut command = process::rustup();
+        command.args(["run", &self.pins.bpf, "cargo"]).current_dir(&self.root);
         command
     }
 
@@ -89,6 +99,21 @@ impl Workspace {
     /// Where the control plane that tests run against is built.
     pub(crate) fn controlplane(&self) -> PathBuf {
         self.target.join("controlplane")
+    }
+
+    /// Where Debian packages are unpacked that cannot be installed.
+    pub(crate) fn debian(&self) -> PathBuf {
+        self.target.join("debian")
+    }
+
+    /// The arping of Thomas Habets, if it could be had.
+    pub(crate) fn other_arping(&self) -> PathBuf {
+        self.debian().join("usr/sbin/arping")
+    }
+
+    /// Where fuzz targets are built, and the inputs are that they have found.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.target.join("fuzz")
     }
 
     /// Where benchmarks leave their figures.

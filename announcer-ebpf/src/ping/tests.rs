@@ -88,6 +88,17 @@ fn an_echo_request_to_a_held_vip_is_answered() {
     }
 }
 
+/// A reply of zeros alone: only the other zero of ones' complement adds up to all ones, and
+/// a receiver takes nothing else for intact (RFC 1071).
+#[test]
+fn a_reply_of_zeros_has_a_checksum_that_receivers_take() {
+    let mut frame = request(HELD_VIP, &[]);
+    frame[ICMP + 4..].fill(0);
+    let mut frame = seal(frame);
+    assert_eq!(verdict(&mut frame[..], &Fake::new()), Verdict::Transmit);
+    assert_eq!(internet_checksum(&frame[ICMP..]), 0);
+}
+
 #[test]
 fn padding_behind_the_packet_stays() {
     let mut request = request(HELD_VIP, &[]);

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     types::{BootTime, IfIndex, MacAddr, Session, Vip},
+    uplink::Uplink,
     wire_state::WireEntry,
 };
 
@@ -30,8 +31,8 @@ use crate::{
 pub struct Inspection {
     /// The interface's index.
     pub index: IfIndex,
-    /// Its name; `None` when it is gone and its pins are left.
-    pub name: Option<String>,
+    /// What it is like now; `None` when it is gone and its pins are left.
+    pub uplink: Option<Uplink>,
     /// Where the pinned program is attached; `None` when it is not.
     pub hook: Option<EffectiveHook>,
     /// What the maps say, or why they cannot be read: pins that a daemon of another
@@ -46,6 +47,11 @@ pub struct PinnedMaps {
     pub mac: MacAddr,
     /// Why the hook is the one it is.
     pub reason: Reason,
+    /// Requests for VIPs that are not answered pass, to the others that get frames through
+    /// the interface.
+    pub shared: bool,
+    /// Pings to held VIPs are answered.
+    pub answer_ping: bool,
     /// The session under which the VIPs are held; `None` for static VIPs.
     pub session: Option<Session>,
     /// The VIPs that this node knows.
@@ -87,8 +93,8 @@ pub async fn inspect(pin_root: &Path) -> Result<Vec<Inspection>, DatapathError> 
             maps => maps,
         };
         let hook = facts.and_then(|facts| attached_hook(facts, &pins));
-        let name = facts.map(|facts| facts.name.clone());
-        found.push(Inspection { index, name, hook, maps });
+        let uplink = facts.map(|facts| Uplink::new(facts, &now));
+        found.push(Inspection { index, uplink, hook, maps });
     }
     Ok(found)
 }
@@ -105,6 +111,8 @@ fn read(pins: &PinDir) -> Result<PinnedMaps, DatapathError> {
     Ok(PinnedMaps {
         mac: MacAddr::new(config.mac),
         reason: Reason::from_flags(config.flags),
+        shared: config.flags & abi::SHARED != 0,
+        answer_ping: config.flags & abi::ANSWER_PING != 0,
         session: maps::decode_session(&session),
         vips: read_vips(pins, &reader.answered()?)?,
         totals: reader.totals()?,

@@ -33,11 +33,13 @@ fn a_running_data_plane_is_seen_and_not_disturbed() {
 
         let found = look().await;
         let [one] = &found[..] else { panic!("one interface: {found:?}") };
-        assert_eq!((one.index, one.name.as_deref()), (segment.dut, Some("dut")));
+        let uplink = one.uplink.as_ref().expect("it is there");
+        assert_eq!((one.index, &*uplink.name), (segment.dut, "dut"));
         assert_eq!(one.hook, Some(EffectiveHook::Tcx));
         let maps = one.maps.as_ref().expect("readable");
         assert_eq!(maps.mac, MacAddr::new(OURS));
         assert_ne!(maps.reason, Reason::default(), "it is known why");
+        assert_eq!((maps.shared, maps.answer_ping), (false, true));
         assert_eq!(maps.session, Some(Session::new("uid", 7)));
         let expected = [
             (vip(10), PinnedVip { entry: held, answered: 2 }),

@@ -4,6 +4,7 @@ mod answering;
 mod capabilities;
 mod gratuitous;
 mod interfaces;
+mod judges;
 mod jumbo;
 mod lifecycle;
 mod local_vip;

@@ -1,6 +1,12 @@
 //! Who asks for a VIP is answered.
 
-use std::{collections::HashSet, net::Ipv4Addr, path::Path, process::Command};
+use std::{
+    collections::HashSet,
+    env,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use announcer_tests::{
     arp::{ArpFrame, Mac},
@@ -166,12 +172,15 @@ fn arping_agrees() {
     let vip = &*VIP.to_string();
     let free = &*ASKER_IP.to_string();
     let mut asked = 0;
-    // iputils-arping and Habets' arping: Debian has them in different places.
-    for path in ["/usr/bin/arping", "/usr/sbin/arping"].map(Path::new) {
+    // iputils-arping and Habets' arping: Debian has them in different places, and only one of
+    // them installed; `cargo xtask test` unpacks the other, and says where.
+    let unpacked = env::var_os("OTHER_ARPING").map(PathBuf::from);
+    let installed = ["/usr/bin/arping", "/usr/sbin/arping"].map(PathBuf::from);
+    for path in installed.into_iter().chain(unpacked) {
         if !path.exists() {
             continue;
         }
-        let run = |args: &[&str]| arping(path, &scene.client, args);
+        let run = |args: &[&str]| arping(&path, &scene.client, args);
         let is_iputils = run(&["-V"]).said.contains("iputils");
         let nic = [if is_iputils { "-I" } else { "-i" }, CLIENT_NIC];
         let with = |more: &[&str], target| run(&[&nic[..], more, &[target]].concat());

@@ -2,11 +2,11 @@
 
 use announcer_tests::{
     backend::{Backend, http_get},
-    lab::{CLIENT_NIC, UPLINK},
+    lab::{CLIENT_MAC, CLIENT_NIC, UPLINK},
 };
 
 use super::HOOK;
-use crate::scene::{NODE_IP, SOON, Scene, reply_to, request};
+use crate::scene::{NODE_IP, NODE_MAC, SOON, Scene, reply_to, request};
 
 const JUMBO: usize = 9000;
 const ETHERNET_HEADER: usize = 14;
@@ -48,6 +48,32 @@ fn requests_whose_headers_are_in_pieces_are_answered() {
             let answer = asker.answer_to_fragmented(&request, linear);
             assert_eq!(answer, reply_to(&request), "{len} octets, {linear} of them in one piece");
         }
+    }
+}
+
+/// Whatever is not ours, tags and what nobody knows included.
+#[test]
+fn other_frames_of_every_size_arrive_as_they_were_sent() {
+    let scene = scene();
+    let _daemon = scene.answering();
+    let kernel = scene.kernel();
+    let asker = scene.asker();
+    let octets: Vec<u8> = (0..=u8::MAX).cycle().take(JUMBO).collect();
+    let vlans = [[0x88, 0xa8, 0, 5, 0x81, 0, 0, 7], [0x88, 0xa8, 0, 0, 0x81, 0, 0x0f, 0xff]];
+    let mut frames = Vec::new();
+    for len in [1514, 4096, 5000, JUMBO] {
+        let headers = [&[0x08, 0x00][..], &[0x86, 0xdd], &[0x88, 0xb5], &vlans[0], &vlans[1]];
+        for header in headers {
+            let addresses = [NODE_MAC.0, CLIENT_MAC.0].concat();
+            let frame = [&addresses, header, &octets].concat();
+            frames.push(frame[..len].to_vec());
+        }
+    }
+    for frame in &frames {
+        asker.send(frame);
+    }
+    for frame in &frames {
+        kernel.wait_for(frame).unwrap();
     }
 }
 

@@ -227,4 +227,5 @@ fn silent_passes_from(mut daemon: Daemon, scene: &Scene, guest: &NetNs) {
     let mut status = DaemonBuilder::new("status").unwrap().start(&scene.node).unwrap();
     status.wait_exit(SOON).unwrap();
     status.wait_for_log("passed_shared", SOON).unwrap();
+    status.wait_for_log("silence: requests for VIPs held elsewhere pass: ", SOON).unwrap();
 }
