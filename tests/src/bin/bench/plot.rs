@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::Table;
+use crate::report::{Table, short};
 
 /// A plot, drawn by [`Plot::svg`].
 #[derive(Clone, Debug, PartialEq)]
@@ -28,13 +28,19 @@ const HEIGHT: f64 = 420.0;
 /// Around the area that is drawn into.
 const LEFT: f64 = 60.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 70.0;
+const TOP: f64 = 66.0;
 const BOTTOM: f64 = 50.0;
 /// Of a label's width, what its bars take.
 const FILLED: f64 = 0.8;
 const STEPS: u32 = 5;
-/// Told apart by the colour-blind, too (Okabe and Ito).
-const COLOURS: [&str; 6] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
+/// Names of series beside each other, and the height of such a line.
+const NAMES: usize = 4;
+const NAME_HEIGHT: f64 = 18.0;
+/// Told apart by the colour-blind, too (Okabe and Ito); the last three are beyond theirs.
+const COLOURS: [&str; 9] = [
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999",
+    "#f0e442",
+];
 
 impl Plot {
     /// The rows of a table along the x axis, a bar for each column.
@@ -70,7 +76,8 @@ impl Plot {
     /// A whole SVG document.
     pub(crate) fn svg(&self) -> String {
         let values = self.series.iter().flat_map(|(_, values)| values.iter().flatten());
-        let scale = Scale::up_to(values.copied().fold(0.0, f64::max));
+        let most = values.copied().fold(0.0, f64::max);
+        let scale = Scale::up_to(most, self.top());
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -85,20 +92,21 @@ impl Plot {
                 svg,
                 "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\" stroke=\"#ccc\"/>"
             );
-            text(&mut svg, (LEFT - 6.0, y + 4.0), "end", &plain(value));
+            text(&mut svg, (LEFT - 6.0, y + 4.0), "end", &short(value));
         }
         for (n, label) in self.labels.iter().enumerate() {
             text(&mut svg, (self.middle_of(n), HEIGHT - BOTTOM + 20.0), "middle", label);
         }
-        let share = (WIDTH - LEFT - RIGHT) / self.series.len().max(1) as f64;
+        let share = (WIDTH - LEFT - RIGHT) / NAMES as f64;
         for (n, (name, values)) in self.series.iter().enumerate() {
             let colour = COLOURS.get(n % COLOURS.len()).copied().unwrap_or("black");
-            let x = LEFT + share * n as f64;
+            let (x, y) =
+                (LEFT + share * (n % NAMES) as f64, 36.0 + NAME_HEIGHT * (n / NAMES) as f64);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{x:.1}\" y=\"36\" width=\"12\" height=\"12\" fill=\"{colour}\"/>"
+                "<rect x=\"{x:.1}\" y=\"{y}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>"
             );
-            text(&mut svg, (x + 18.0, 46.0), "start", name);
+            text(&mut svg, (x + 18.0, y + 10.0), "start", name);
             match self.shape {
                 Shape::Bars => self.draw_bars(&mut svg, (n, values), colour, scale),
                 Shape::Lines => self.draw_line(&mut svg, values, colour, scale),
@@ -126,25 +134,28 @@ impl Plot {
                 "<rect class=\"bar\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" \
                  height=\"{height:.1}\" fill=\"{colour}\"/>"
             );
-            text(svg, (x + width / 2.0, top - 4.0), "middle", &plain(value));
+            text(svg, (x + width / 2.0, top - 4.0), "middle", &short(value));
         }
     }
 
     fn draw_line(&self, svg: &mut String, values: &[Option<f64>], colour: &str, scale: Scale) {
         let known = values.iter().enumerate().filter_map(|(n, value)| Some((n, (*value)?)));
-        let points: Vec<_> =
-            known.map(|(n, v)| (self.middle_of(n), scale.y(v.max(0.0)), v)).collect();
-        let joined: Vec<_> = points.iter().map(|(x, y, _)| format!("{x:.1},{y:.1}")).collect();
+        let points: Vec<_> = known.map(|(n, v)| (self.middle_of(n), scale.y(v.max(0.0)))).collect();
+        let joined: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
             joined.join(" ")
         );
-        for (x, y, value) in points {
+        for (x, y) in points {
             let _ =
                 writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
-            text(svg, (x, y - 7.0), "middle", &plain(value));
         }
+    }
+
+    /// Below the names of the series.
+    fn top(&self) -> f64 {
+        TOP + NAME_HEIGHT * (self.series.len().saturating_sub(1) / NAMES) as f64
     }
 
     fn label_width(&self) -> f64 {
@@ -160,30 +171,25 @@ impl Plot {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Scale {
     step: f64,
+    /// Where the last step is drawn.
+    top: f64,
 }
 
 impl Scale {
-    fn up_to(most: f64) -> Self {
+    fn up_to(most: f64, top: f64) -> Self {
         let least = most / f64::from(STEPS);
         if !(least.is_finite() && least > 0.0) {
-            return Self { step: 1.0 };
+            return Self { step: 1.0, top };
         }
         let power = 10_f64.powf(least.log10().floor());
         let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|&step| step >= least);
-        Self { step: step.unwrap_or(power * 10.0) }
+        Self { step: step.unwrap_or(power * 10.0), top }
     }
 
     fn y(self, value: f64) -> f64 {
-        let height = HEIGHT - TOP - BOTTOM;
-        TOP + height * (1.0 - value / (self.step * f64::from(STEPS)))
+        let height = HEIGHT - self.top - BOTTOM;
+        self.top + height * (1.0 - value / (self.step * f64::from(STEPS)))
     }
-}
-
-fn plain(value: f64) -> String {
-    let rounded =
-        if value.abs() >= 100.0 { value.round() } else { (value * 100.0).round() / 100.0 };
-    // No "-0".
-    (rounded + 0.0).to_string()
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
@@ -234,11 +240,11 @@ mod tests {
     #[test]
     fn the_scale_has_room_for_the_largest_figure() {
         for most in [0.003, 0.97, 1.0, 4.9, 5.1, 99.0, 620.0, 12_345.0] {
-            let scale = Scale::up_to(most);
+            let scale = Scale::up_to(most, TOP);
             let end = scale.step * f64::from(STEPS);
             assert!(most <= end * 1.000_001 && end <= most * 2.6, "{most}: 0 to {end}");
             assert!(scale.y(most) >= TOP - 0.01 && scale.y(0.0) <= HEIGHT - BOTTOM + 0.01);
         }
-        assert_eq!(Scale::up_to(0.0), Scale { step: 1.0 });
+        assert_eq!(Scale::up_to(0.0, TOP), Scale { step: 1.0, top: TOP });
     }
 }

@@ -193,7 +193,7 @@ const fn plane_name(plane: Plane) -> &'static str {
 }
 
 /// Three digits or less; whole numbers as such.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let magnitude = value.abs();
     if value.fract() == 0.0 || magnitude >= 100.0 {
         format!("{value:.0}")
