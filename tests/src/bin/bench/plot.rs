@@ -36,10 +36,10 @@ const STEPS: u32 = 5;
 /// Names of series beside each other, and the height of such a line.
 const NAMES: usize = 4;
 const NAME_HEIGHT: f64 = 18.0;
-/// Told apart by the colour-blind, too (Okabe and Ito); the last three are beyond theirs.
-const COLOURS: [&str; 9] = [
+/// Told apart by the colour-blind, too (Okabe and Ito), and some more.
+const COLOURS: [&str; 12] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999",
-    "#f0e442",
+    "#f0e442", "#8c510a", "#762a83", "#40e0d0",
 ];
 
 impl Plot {

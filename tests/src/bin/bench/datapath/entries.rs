@@ -42,15 +42,19 @@ const STRIDE: u32 = 7919;
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
+    /// Each VIP in turn.
     Vip,
+    /// The same VIP every time.
+    OneVip,
     /// In the network of the VIPs.
     Nobody,
     /// Another network's, with the last 16 bits of a VIP.
     Lookalike,
 }
 
-const TARGETS: [(&str, Target); 3] = [
+const TARGETS: [(&str, Target); 4] = [
     ("answered", Target::Vip),
+    ("answered, always the same", Target::OneVip),
     ("for others", Target::Nobody),
     ("ends like a VIP", Target::Lookalike),
 ];
@@ -77,6 +81,7 @@ impl Target {
         let first = u32::from(FIRST_VIP);
         match self {
             Self::Vip => nth(first, vips),
+            Self::OneVip => Ipv4Addr::from(first + vips / 2),
             Self::Nobody => nth(first - UNUSED, UNUSED),
             Self::Lookalike => nth(first + (1 << 16), vips),
         }
@@ -87,7 +92,7 @@ pub(super) fn measure(extent: &Extent) -> Result<Measured> {
     let columns = SIZES.map(|(_, column, _)| column).into_iter().chain(["times"]);
     let title = "ns an ARP request in the program as VIPs become more, net of an empty program";
     let mut table = Table::new(title, columns).legend(format!(
-        "requests go round all of them, once before it counts; medians of {} rounds of {} frames; \
+        "requests go round all, once before it counts; medians of {} rounds of {} frames; \
          times: the last of the first",
         extent.rounds, extent.frames
     ));

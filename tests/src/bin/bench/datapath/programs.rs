@@ -22,7 +22,7 @@ const PINGS: u32 = 1000;
 const KINDS: [(&str, Frame, Option<f64>); 6] = [
     ("ARP request, answered", Frame::Request, Some(110.0)),
     ("ARP request for others", Frame::OtherRequest, Some(42.0)),
-    ("the same, ends like a VIP", Frame::Lookalike, None),
+    ("ARP request, ends like a VIP", Frame::Lookalike, None),
     ("ARP reply of others", Frame::OtherReply, None),
     ("TCP, 60 bytes", Frame::Tcp, Some(5.0)),
     ("ping, answered", Frame::Ping, None),

@@ -79,7 +79,7 @@ pub(super) fn measure(wires: &Wires, extent: &Extent) -> Result<Measured> {
             let ratios = ratios(&part(side).cpu, &kernels).context("there are no rounds")?;
             of_the_kernels.push(Cell::median(&ratios).at_most(GOAL));
         }
-        table.rows.push(Row::new(format!("{name}: the same, of the kernel's"), of_the_kernels));
+        table.rows.push(Row::new(format!("{name}: CPU, of the kernel's"), of_the_kernels));
     }
     for (name, percent) in [("median", 50), ("p99", 99)] {
         let of = |side: &Side| {
