@@ -382,6 +382,7 @@ fn missing(program: &str) -> anyhow::Error {
         "ip" | "bridge" | "tc" => "iproute2",
         "nft" => "nftables",
         "arping" => "iputils-arping",
+        "iperf3" => "iperf3",
         other => return anyhow!("{other} is not found"),
     };
     anyhow!("`{program}` is missing: run `cargo xtask setup`, or `apt-get install {package}`")

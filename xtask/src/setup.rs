@@ -63,11 +63,18 @@ const TEST_PACKAGES: &[DebianPackage] = &[
 ];
 
 /// What benches need besides.
-const BENCH_PACKAGES: &[DebianPackage] = &[DebianPackage {
-    name: "keepalived",
-    command: "keepalived",
-    reason: "to measure beside us; it runs in a lab's namespaces only",
-}];
+const BENCH_PACKAGES: &[DebianPackage] = &[
+    DebianPackage {
+        name: "keepalived",
+        command: "keepalived",
+        reason: "to measure beside us; it runs in a lab's namespaces only",
+    },
+    DebianPackage {
+        name: "iperf3",
+        command: "iperf3",
+        reason: "TCP throughput past the program; it runs in namespaces only",
+    },
+];
 
 /// What fuzzing needs.
 const FUZZ_PACKAGES: &[DebianPackage] =

@@ -9,14 +9,13 @@
 mod addresses;
 mod datapath;
 mod failover;
-mod flood;
 mod interrupt;
+mod plot;
 mod process;
 mod report;
 mod samples;
 mod scale;
 mod settle;
-mod wires;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -50,9 +49,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// What a frame costs in the XDP program; latency and CPU of replies, against the kernel's
-    /// (a minute).
-    Datapath,
+    /// At each hook: what a frame costs, in the program and in all; TCP throughput; replies
+    /// against the kernel's; with 1 to 60,000 VIPs (five minutes).
+    Datapath(datapath::Args),
     /// Crashes, planned moves, the same failures with keepalived, Service address to first
     /// answer, and what it takes at rest (half an hour).
     Failover(failover::Args),
@@ -78,7 +77,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let (bench, plane, measured) = match &args.bench {
-        Bench::Datapath => ("datapath", None, datapath::measure(args.quick)?.into()),
+        Bench::Datapath(parts) => ("datapath", None, datapath::measure(parts, args.quick)?),
         Bench::Failover(parts) => {
             let plane = Some(parts.control_plane);
             ("failover", plane, failover::measure(parts, args.quick)?)
@@ -89,8 +88,10 @@ fn run(args: &Args) -> Result<()> {
     print!("{report}");
     let default = || args.directory.join(report.file_name());
     let file = args.json.clone().unwrap_or_else(default);
-    report.write(&file)?;
-    println!("\nwritten to {}", file.display());
+    println!();
+    for written in report.write(&file)? {
+        println!("written to {}", written.display());
+    }
     Ok(())
 }
 

@@ -1,15 +1,21 @@
 //! Figures beside their goals, as text and as JSON.
 
+mod goal;
 mod table;
 
-use std::{fmt, fs, path::Path, thread};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use announcer_tests::cluster::Plane;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use self::goal::Goal;
 pub(crate) use self::table::{Cell, Row, Table};
-use crate::samples::Samples;
+use crate::{plot::Plot, samples::Samples};
 
 /// What one run of one benchmark measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +32,8 @@ pub(crate) struct Report {
 pub(crate) struct Measured {
     pub(crate) figures: Vec<Figure>,
     pub(crate) tables: Vec<Table>,
+    /// Drawn from figures that are in the tables too.
+    pub(crate) plots: Vec<Plot>,
 }
 
 /// One figure.
@@ -34,8 +42,7 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) value: f64,
-    /// It should be at most this.
-    pub(crate) goal: Option<f64>,
+    pub(crate) goal: Option<Goal>,
     /// What else is known of it, in the same unit unless the name says otherwise.
     pub(crate) details: Vec<(&'static str, f64)>,
 }
@@ -57,7 +64,7 @@ impl Figure {
 
     #[must_use]
     pub(crate) fn at_most(mut self, goal: f64) -> Self {
-        self.goal = Some(goal);
+        self.goal = Some(Goal::AtMost(goal));
         self
     }
 
@@ -69,7 +76,7 @@ impl Figure {
 
     /// `None` without a goal.
     fn met(&self) -> Option<bool> {
-        self.goal.map(|goal| self.value <= goal)
+        self.goal.map(|goal| goal.is_met_by(self.value))
     }
 
     fn json(&self) -> Value {
@@ -77,7 +84,7 @@ impl Figure {
             self.details.iter().map(|&(name, value)| (name.into(), json!(value))).collect();
         json!({
             "name": self.name, "unit": self.unit, "value": self.value,
-            "goal": self.goal, "met": self.met(), "details": details,
+            "goal": self.goal.map(Goal::bound), "met": self.met(), "details": details,
         })
     }
 }
@@ -85,21 +92,22 @@ impl Figure {
 impl Measured {
     /// What was measured besides.
     pub(crate) fn add(&mut self, more: impl Into<Self>) {
-        let Self { figures, tables } = more.into();
+        let Self { figures, tables, plots } = more.into();
         self.figures.extend(figures);
         self.tables.extend(tables);
+        self.plots.extend(plots);
     }
 }
 
 impl From<Vec<Figure>> for Measured {
     fn from(figures: Vec<Figure>) -> Self {
-        Self { figures, tables: Vec::new() }
+        Self { figures, ..Self::default() }
     }
 }
 
 impl From<Table> for Measured {
     fn from(table: Table) -> Self {
-        Self { figures: Vec::new(), tables: vec![table] }
+        Self { tables: vec![table], ..Self::default() }
     }
 }
 
@@ -113,7 +121,7 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let cpus = thread::available_parallelism().map_or(0, usize::from);
-        let Measured { figures, tables } = &self.measured;
+        let Measured { figures, tables, .. } = &self.measured;
         let figures: Vec<_> = figures.iter().map(Figure::json).collect();
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
         json!({
@@ -124,12 +132,24 @@ impl Report {
         })
     }
 
-    pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let writing = || format!("writing {}", file.display());
+    /// Writes the figures to `file`, and the plots beside it. Returns what was written.
+    pub(crate) fn write(&self, file: &Path) -> Result<Vec<PathBuf>> {
+        let mut written = Vec::new();
+        let mut write = |file: PathBuf, text: String| {
+            fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+            written.push(file);
+            anyhow::Ok(())
+        };
         if let Some(directory) = file.parent() {
-            fs::create_dir_all(directory).with_context(writing)?;
+            fs::create_dir_all(directory)
+                .with_context(|| format!("making {}", directory.display()))?;
         }
-        fs::write(file, format!("{:#}\n", self.json())).with_context(writing)
+        write(file.to_owned(), format!("{:#}\n", self.json()))?;
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        for plot in &self.measured.plots {
+            write(file.with_file_name(format!("{stem}-{}.svg", plot.name)), plot.svg())?;
+        }
+        Ok(written)
     }
 }
 
@@ -138,13 +158,13 @@ impl fmt::Display for Report {
         let quick = if self.quick { " (quick: not to be quoted)" } else { "" };
         let plane = self.plane.map(plane_name).map(|plane| format!(", {plane} control plane"));
         writeln!(f, "{}{}{quick}", self.bench, plane.unwrap_or_default())?;
-        let Measured { figures, tables } = &self.measured;
+        let Measured { figures, tables, .. } = &self.measured;
         let names = figures.iter().map(|figure| figure.name.chars().count());
         let width = names.max().unwrap_or(0);
         for figure in figures {
             let Figure { name, unit, value, goal, details } = figure;
             let measured = format!("{} {unit}", short(*value));
-            let goal = goal.map_or(String::new(), |goal| format!("goal {}", short(goal)));
+            let goal = goal.map_or(String::new(), |goal| format!("goal {}", short(goal.bound())));
             let verdict = match figure.met() {
                 Some(true) => "ok",
                 Some(false) => "missed",
@@ -173,7 +193,7 @@ const fn plane_name(plane: Plane) -> &'static str {
 }
 
 /// Three digits or less; whole numbers as such.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let magnitude = value.abs();
     if value.fract() == 0.0 || magnitude >= 100.0 {
         format!("{value:.0}")

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::short;
+use super::{Goal, short};
+use crate::samples::Samples;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -33,8 +34,10 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cell {
     value: Option<f64>,
-    /// It should be at most this.
-    goal: Option<f64>,
+    goal: Option<Goal>,
+    /// Of the measurements of which the figure is the median: the least, and the 95th
+    /// percentile.
+    spread: Option<(f64, f64)>,
 }
 
 impl Table {
@@ -79,19 +82,41 @@ impl Row {
 }
 
 impl Cell {
+    /// The median; JSON has the spread, too.
+    pub(crate) fn median(samples: &Samples) -> Self {
+        let spread = Some((samples.min(), samples.percentile(95)));
+        Self { spread, ..Self::from(samples.median()) }
+    }
+
     #[must_use]
     pub(crate) fn at_most(mut self, goal: f64) -> Self {
-        self.goal = Some(goal);
+        self.goal = Some(Goal::AtMost(goal));
         self
+    }
+
+    #[must_use]
+    pub(crate) fn at_least(mut self, goal: f64) -> Self {
+        self.goal = Some(Goal::AtLeast(goal));
+        self
+    }
+
+    pub(crate) const fn value(self) -> Option<f64> {
+        self.value
     }
 
     /// `None` without a goal, or without a figure.
     fn met(self) -> Option<bool> {
-        self.value.zip(self.goal).map(|(value, goal)| value <= goal)
+        self.value.zip(self.goal).map(|(value, goal)| goal.is_met_by(value))
     }
 
     fn json(self) -> Value {
-        json!({ "value": self.value, "goal": self.goal, "met": self.met() })
+        let goal = self.goal.map(Goal::bound);
+        let mut json = json!({ "value": self.value, "goal": goal, "met": self.met() });
+        if let Some((min, p95)) = self.spread {
+            json["min"] = min.into();
+            json["p95"] = p95.into();
+        }
+        json
     }
 }
 
@@ -103,7 +128,7 @@ impl From<f64> for Cell {
 
 impl From<Option<f64>> for Cell {
     fn from(value: Option<f64>) -> Self {
-        Self { value, goal: None }
+        Self { value, ..Self::default() }
     }
 }
 
@@ -112,11 +137,8 @@ impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(value) = self.value else { return f.write_str("-") };
         f.write_str(&short(value))?;
-        match self.goal.zip(self.met()) {
-            Some((goal, true)) => write!(f, " ≤ {}", short(goal)),
-            Some((goal, false)) => write!(f, " > {}", short(goal)),
-            None => Ok(()),
-        }
+        let Some(goal) = self.goal else { return Ok(()) };
+        write!(f, " {} {}", goal.sign(value), short(goal.bound()))
     }
 }
 
@@ -177,6 +199,15 @@ moves
   carrier          12           -  fast
 ";
         assert_eq!(table().to_string(), expected);
+    }
+
+    #[test]
+    fn a_median_has_its_spread_in_json() {
+        let samples = Samples::new([0.5, 0.25, 1.0]).unwrap();
+        let cell = Cell::median(&samples).at_least(0.97);
+        assert_eq!(cell.to_string(), "0.50 < 0.97");
+        let expected = json!({ "value": 0.5, "goal": 0.97, "met": false, "min": 0.25, "p95": 1.0 });
+        assert_eq!(cell.json(), expected);
     }
 
     #[test]

@@ -14,30 +14,35 @@ use announcer_tests::{
 };
 use anyhow::{Context, Result};
 
-use crate::flood::Flood;
+use super::{echo, flood::Flood};
 
 /// As many VIPs as a middling cluster has; the last octets from 10 on.
 const VIPS: u8 = 100;
 /// The one that is asked for.
-const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// The far station's own address, the same on each wire.
-const STATION: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+pub(crate) const STATION: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 const STATION_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 /// Nobody's address, and no VIP.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 /// Like [`VIP`] in its last 16 bits.
 const LOOKALIKE: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 10);
 /// The client that floods.
-const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The kernel makes a neighbour entry for everybody who asks it, in a table of about
 /// 1,000: so the same few ask it all the time.
 const ASKERS: u32 = 64;
 /// Not the MAC of the client's interface: its kernel ignores the answers.
 const ASKER_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xa5]);
+/// Who pings; a kernel that answers knows where it is.
+const PINGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const CLIENT_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0xc1]);
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Both forms, five rounds.
 const ANNOUNCEMENTS: usize = 10;
+
+/// The first is what `--hook auto` takes on veth.
+pub(crate) const HOOKS: [Hook; 3] = [Hook::Tcx, Hook::Generic, Hook::Native];
 
 /// The wires, with everything attached and running.
 pub(crate) struct Wires {
@@ -83,6 +88,8 @@ pub(crate) enum Frame {
     OtherReply,
     /// A TCP segment in the shortest frame there is.
     Tcp,
+    /// An ICMP echo request that is answered.
+    Ping,
 }
 
 impl Wires {
@@ -92,18 +99,18 @@ impl Wires {
         let kernel = Wire::new(&client, "kernel", STATION)?;
         let off = Wire::new(&client, "off", STATION)?;
         off.station.ip(&format!("link set {UPLINK} down"))?;
+        let [tcx, generic, native] = HOOKS;
         let hooks = [
-            AtHook::new(&client, Hook::Tcx, ["tcx", "tcx-empty"])?,
-            AtHook::new(&client, Hook::Generic, ["generic", "generic-empty"])?,
-            AtHook::new(&client, Hook::Native, ["native", "native-empty"])?,
+            AtHook::new(&client, tcx, ["tcx", "tcx-empty"])?,
+            AtHook::new(&client, generic, ["generic", "generic-empty"])?,
+            AtHook::new(&client, native, ["native", "native-empty"])?,
         ];
         Ok(Self { hooks, kernel, off })
     }
 
-    /// At the hook that `--hook auto` takes on these wires.
-    pub(crate) const fn best(&self) -> &AtHook {
-        let [best, ..] = &self.hooks;
-        best
+    /// The announcer's, at each hook.
+    pub(crate) fn announcers(&self) -> impl Iterator<Item = &Wire> {
+        self.hooks.iter().map(|at| &at.announcer)
     }
 }
 
@@ -111,9 +118,7 @@ impl AtHook {
     fn new(client: &NetNs, hook: Hook, nics: [&'static str; 2]) -> Result<Self> {
         let announcer = Wire::new(client, nics[0], VIP)?;
         let empty = Wire::new(client, nics[1], STATION)?;
-        let is_native = hook == Hook::Native;
-        let peer = || Attached::pass_all(client, nics[0], "bench_peer", hook);
-        let peer = is_native.then(peer).transpose()?;
+        let peer = announcer.peer_for(hook)?;
         let [a, b, c, first] = VIP.octets();
         let vips: Vec<_> = (0..VIPS).map(|n| format!("{a}.{b}.{c}.{}", first + n)).collect();
         let probe = announcer.probe()?;
@@ -124,12 +129,10 @@ impl AtHook {
         probe.wait_announcements(ANNOUNCEMENTS, PATIENCE, |_| true)?;
         probe.wait_answer_by(STATION_MAC, PATIENCE)?;
         drop(probe);
-        let programs = bpf::programs_at(&announcer.station, UPLINK, hook)?;
-        let program = programs.first().context("the announcer is not attached")?;
         Ok(Self {
             hook,
-            announcer_program: Program::with_id(*program)?,
-            empty_program: Attached::pass_all(&empty.station, UPLINK, "bench_empty", hook)?,
+            announcer_program: announcer.program(hook)?,
+            empty_program: empty.attach_empty(hook)?,
             announcer,
             empty,
             _daemon: daemon,
@@ -139,7 +142,7 @@ impl AtHook {
 }
 
 impl Wire {
-    fn new(client: &NetNs, nic: &'static str, answered: Ipv4Addr) -> Result<Self> {
+    pub(crate) fn new(client: &NetNs, nic: &'static str, answered: Ipv4Addr) -> Result<Self> {
         let station = NetNs::new(format!("station {nic}"))?;
         client.ip(&format!(
             "link add {nic} address {CLIENT_MAC} type veth \
@@ -151,9 +154,36 @@ impl Wire {
         station.ip(&format!(
             "address add {STATION}/24 dev {UPLINK}\n\
              link set {UPLINK} up\n\
-             route add default via {ASKER} dev {UPLINK}\n"
+             route add default via {ASKER} dev {UPLINK}\n\
+             neighbour add {PINGER} lladdr {ASKER_MAC} nud permanent dev {UPLINK}\n"
         ))?;
         Ok(Self { client: client.clone(), nic, answered, station })
+    }
+
+    /// At the client's end, for the one hook that needs it: without a program there, native
+    /// XDP on veth sends nothing.
+    pub(crate) fn peer_for(&self, hook: Hook) -> Result<Option<Attached>> {
+        let attach = || Attached::pass_all(&self.client, self.nic, "bench_peer", hook);
+        (hook == Hook::Native).then(attach).transpose()
+    }
+
+    /// The announcer's program at the station.
+    pub(crate) fn program(&self, hook: Hook) -> Result<Program> {
+        let programs = bpf::programs_at(&self.station, UPLINK, hook)?;
+        Program::with_id(*programs.first().context("the announcer is not attached")?)
+    }
+
+    /// Puts a program that does nothing at the station.
+    pub(crate) fn attach_empty(&self, hook: Hook) -> Result<Attached> {
+        Attached::pass_all(&self.station, UPLINK, "bench_empty", hook)
+    }
+
+    pub(crate) const fn client(&self) -> &NetNs {
+        &self.client
+    }
+
+    pub(crate) const fn station(&self) -> &NetNs {
+        &self.station
     }
 
     /// Asks the station, 1000 times a second.
@@ -174,11 +204,14 @@ impl Wire {
                 ArpFrame::reply(ASKER_MAC, ASKER, STATION_MAC, STATION).to_padded_bytes()
             }
             Frame::Tcp => tcp(),
+            Frame::Ping => {
+                echo::request((ASKER_MAC, PINGER), (STATION_MAC, self.answered)).to_vec()
+            }
         }
     }
 }
 
-fn arp(target: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn arp(target: Ipv4Addr) -> Vec<u8> {
     ArpFrame::request(ASKER_MAC, ASKER, target).to_padded_bytes()
 }
 
