@@ -172,9 +172,6 @@ pub(crate) fn hook_of(facts: &InterfaceFacts, program: u32) -> Option<EffectiveH
 /// Says in the log who sees frames before our program at tcx does: what they keep, it does
 /// not answer.
 pub(crate) fn tell_who_is_before(facts: &InterfaceFacts, attachment: &Attachment) {
-    if attachment.hook != EffectiveHook::Tcx {
-        return;
-    }
     for program in foreign_xdp(facts, None) {
         tracing::info!(interface = facts.name, %program,
             "an XDP program of somebody else sees requests first: what it keeps is not answered");

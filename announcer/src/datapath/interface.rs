@@ -81,7 +81,9 @@ impl Interface {
         };
 
         let Attached { mut ebpf, mut maps, attachment } = attached;
-        if let Ok(Some(facts)) = netlink.interface(index).await {
+        if attachment.hook == EffectiveHook::Tcx
+            && let Ok(Some(facts)) = netlink.interface(index).await
+        {
             attach::tell_who_is_before(&facts, &attachment);
         }
         let mut image = maps.read()?;

@@ -47,10 +47,7 @@ fn a_node_whose_announcer_has_left_is_silent_for_a_time_before_its_kernel_answer
     const LINGER: Duration = Duration::from_secs(4);
     let args = STAY.into_iter().chain(["--linger", "4s"]);
     let mut cluster = cluster(2, Timing::DEFAULT, args);
-    cluster.create_service("web", VIP).unwrap();
-    cluster.start(1).unwrap();
-    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
-    cluster.start(2).unwrap();
+    held_by_node_1(&mut cluster);
     let probe = vip_on_all_nodes(&cluster, "lo", "");
     answered_by_one(&probe);
     let from = Instant::now();
@@ -68,10 +65,7 @@ fn a_node_whose_announcer_has_left_is_silent_for_a_time_before_its_kernel_answer
 #[test]
 fn an_announcer_that_is_restarted_leaves_no_moment_for_its_kernel() {
     let mut cluster = cluster(2, Timing::DEFAULT, STAY);
-    cluster.create_service("web", VIP).unwrap();
-    cluster.start(1).unwrap();
-    cluster.wait_for_holder(VIP, SOON, |n| n == 1).unwrap();
-    cluster.start(2).unwrap();
+    held_by_node_1(&mut cluster);
     let probe = vip_on_all_nodes(&cluster, "lo", "");
     answered_by_one(&probe);
     let from = Instant::now();
