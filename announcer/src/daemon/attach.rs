@@ -68,12 +68,7 @@ async fn attach_all(
     let mut adopted: Option<Adopted> = None;
     let indices: Vec<_> = uplinks.keys().copied().collect();
     for (index, uplink) in uplinks {
-        let (interface, left) = datapath.attach(index).await?;
-        info!(
-            interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
-            why = interface.reason().to_string(), cost = interface.hook().known_cost(),
-            adopted = left.is_some(), "attached"
-        );
+        let (interface, left) = attach_to(datapath, index).await?;
         interfaces.push((interface, uplink));
         merge(&mut adopted, left);
     }
@@ -81,6 +76,20 @@ async fn attach_all(
         info!(ifindex = index.get(), "removed what a former daemon left on another interface");
     }
     Ok(adopted)
+}
+
+/// Attaches to one interface, at the start or later, and says how.
+pub(super) async fn attach_to(
+    datapath: &Datapath,
+    index: IfIndex,
+) -> Result<(Interface, Option<Adopted>), DatapathError> {
+    let (interface, left) = datapath.attach(index).await?;
+    info!(
+        interface = interface.name(), mac = %interface.mac(), hook = %interface.hook(),
+        why = interface.reason().to_string(), cost = interface.hook().known_cost(),
+        adopted = left.is_some(), "attached"
+    );
+    Ok((interface, left))
 }
 
 /// Interfaces of one daemon were written together; should they differ all the

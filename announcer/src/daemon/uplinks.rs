@@ -13,6 +13,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use super::attach::attach_to;
 use crate::{
     config::InterfacePattern,
     datapath::{
@@ -166,12 +167,8 @@ impl Uplinks {
         if self.refused.get(&index).is_some_and(|refused| refused.again > Instant::now()) {
             return;
         }
-        match self.datapath.attach(index).await {
+        match attach_to(&self.datapath, index).await {
             Ok((interface, _)) => {
-                info!(
-                    interface = uplink.name, mac = %interface.mac(), hook = %interface.hook(),
-                    cost = interface.hook().known_cost(), "attached"
-                );
                 self.refused.remove(&index);
                 self.names.insert(uplink.name.clone());
                 self.attached.insert(index, uplink.clone());
