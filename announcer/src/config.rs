@@ -8,7 +8,7 @@ use regex::Regex;
 
 use crate::{
     announce::{self, Pacing},
-    cli::{ClusterArgs, RunArgs},
+    cli::{ApiArgs, ClusterArgs, RunArgs, SelectionArgs},
     conflict,
     datapath::{self, Hook},
     intent::index::Selection,
@@ -159,13 +159,8 @@ impl Config {
 
 fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
     let ClusterArgs {
-        service_selector,
-        load_balancer_class,
-        require_class,
-        external_ips,
-        exclude_cordoned,
-        kubeconfig,
-        namespace,
+        selection,
+        api: ApiArgs { kubeconfig, namespace },
         node_name,
         on_api_loss,
         handover_timeout,
@@ -178,13 +173,7 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         None => host_name()?,
     };
     Ok(Cluster {
-        selection: Selection {
-            services: service_selector,
-            class: load_balancer_class,
-            classless: !require_class,
-            external_ips,
-            exclude_cordoned,
-        },
+        selection: selection.into(),
         kubeconfig,
         namespace,
         node,
@@ -193,6 +182,25 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         linger: (!linger.is_zero()).then_some(linger),
         rebalance,
     })
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(args: SelectionArgs) -> Self {
+        let SelectionArgs {
+            service_selector,
+            load_balancer_class,
+            require_class,
+            external_ips,
+            exclude_cordoned,
+        } = args;
+        Self {
+            services: service_selector,
+            class: load_balancer_class,
+            classless: !require_class,
+            external_ips,
+            exclude_cordoned,
+        }
+    }
 }
 
 /// `None` for 0; else it must be within the bounds.

@@ -4,7 +4,6 @@
 mod attach;
 mod cluster;
 mod fixed;
-mod token;
 mod uplinks;
 
 use std::{
@@ -25,8 +24,8 @@ use self::{
     uplinks::{Told, Uplinks},
 };
 use crate::{
-    config::InterfacePattern,
-    config::{Cluster, Config, Source},
+    client::{self, ClientError},
+    config::{Cluster, Config, InterfacePattern, Source},
     datapath::{
         Datapath, DatapathError,
         namespace::{InstanceLock, InstanceLockError},
@@ -55,10 +54,8 @@ pub enum DaemonError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
     /// The kubeconfig cannot be used.
-    #[error(
-        "no credentials for the cluster: {0}; give --kubeconfig, or --static-vip to do without a cluster"
-    )]
-    Credentials(String),
+    #[error("{0}; give --kubeconfig, or --static-vip to do without a cluster")]
+    Credentials(#[from] ClientError),
     /// A system call.
     #[error("{0} failed")]
     System(&'static str, #[source] std::io::Error),
@@ -179,7 +176,8 @@ impl Connected {
         Ok(match source {
             Source::Static(vips) => Self::Static(vips),
             Source::Cluster(cluster) => {
-                let client = cluster::client(cluster.kubeconfig.as_deref(), timing).await?;
+                let patience = timing.request_timeout();
+                let client = client::connect(cluster.kubeconfig.as_deref(), patience).await?;
                 Self::Cluster(cluster, client)
             }
         })

@@ -8,11 +8,13 @@
 pub mod announce;
 pub mod backoff;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod conflict;
 pub mod daemon;
 pub mod datapath;
 pub mod events;
+pub mod exit;
 pub mod intent;
 pub mod ownership;
 pub mod responder;

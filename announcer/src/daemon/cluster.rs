@@ -1,14 +1,13 @@
 //! What a daemon with a cluster runs: the intent, the ownership of its VIPs, and
 //! what they need to know.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, Client, Resource, client::ClientBuilder};
+use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use super::{DaemonError, token};
 use crate::{
     config::Cluster,
     conflict,
@@ -104,35 +103,4 @@ async fn find_owner(client: Client, node: NodeName, owner: Owner) {
         }
         tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
     }
-}
-
-pub(super) async fn client(
-    kubeconfig: Option<&Path>,
-    timing: Timing,
-) -> Result<Client, DaemonError> {
-    let wrong = |e: &dyn std::fmt::Display| DaemonError::Credentials(e.to_string());
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path)
-                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?;
-            kube::Config::from_custom_kubeconfig(file, &Default::default())
-                .await
-                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?
-        }
-        None => kube::Config::infer().await.map_err(|e| wrong(&e))?,
-    };
-    config.connect_timeout = Some(timing.request_timeout());
-    // A renewal that is sent again behind our back would be dated wrongly.
-    config.default_retry = false;
-    // Nothing else ends a list, or the start of a watch, on a connection whose
-    // other end has vanished. Watches are closed by the server after 60 s.
-    config.read_timeout = Some(Duration::from_secs(70));
-    config.reset_reader_on_write = true;
-    let token = config.auth_info.token_file.take();
-    let client = ClientBuilder::try_from(config).map_err(|e| wrong(&e))?;
-    let Some(file) = token else { return Ok(client.build()) };
-    let token =
-        token::layer(file.clone().into()).map_err(|e| wrong(&format_args!("{file}: {e}")))?;
-    // What else the kubeconfig has (a token in itself) is added after it, and goes first.
-    Ok(client.with_layer(&token).build())
 }

@@ -1,0 +1,55 @@
+//! Flags that every command with a cluster has.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::intent::selector::LabelSelector;
+
+/// Flags that say which Services are announced, and by which nodes.
+#[derive(Clone, Debug, Args)]
+pub struct SelectionArgs {
+    /// Announce LoadBalancer Services with these labels. Where the cluster has an
+    /// L2AnnouncementPolicy, policies decide instead.
+    #[arg(
+        long,
+        env = "ANNOUNCER_SERVICE_SELECTOR",
+        default_value = "l2announcer.io/announce=true",
+        value_name = "SELECTOR"
+    )]
+    pub service_selector: LabelSelector,
+    /// spec.loadBalancerClass that is ours; Services of another class are ignored.
+    #[arg(
+        long,
+        env = "ANNOUNCER_LOAD_BALANCER_CLASS",
+        default_value = "l2announcer.io/l2",
+        value_name = "CLASS"
+    )]
+    pub load_balancer_class: String,
+    /// Ignore Services that have no class.
+    #[arg(long, env = "ANNOUNCER_REQUIRE_CLASS")]
+    pub require_class: bool,
+    /// Announce spec.externalIPs too, of selected Services of any type. Where the
+    /// cluster has an L2AnnouncementPolicy, policies decide instead.
+    #[arg(long, env = "ANNOUNCER_EXTERNAL_IPS")]
+    pub external_ips: bool,
+    /// Let cordoned nodes hold no VIPs.
+    #[arg(long, env = "ANNOUNCER_EXCLUDE_CORDONED")]
+    pub exclude_cordoned: bool,
+}
+
+/// Flags that say where the cluster is.
+#[derive(Clone, Debug, Args)]
+pub struct ApiArgs {
+    /// Credentials; default: $KUBECONFIG, then ~/.kube/config, then those of the pod.
+    #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the Leases.
+    #[arg(
+        long,
+        env = "ANNOUNCER_NAMESPACE",
+        default_value = "announcer-system",
+        value_name = "NAME"
+    )]
+    pub namespace: String,
+}

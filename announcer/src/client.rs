@@ -1,0 +1,45 @@
+//! The client of the API server: whose credentials, and how patient.
+
+mod token;
+
+use std::{path::Path, time::Duration};
+
+use kube::{Client, client::ClientBuilder};
+
+/// The kubeconfig, or what the surroundings have instead, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no credentials for the cluster: {0}")]
+pub struct ClientError(String);
+
+/// With the credentials of `kubeconfig`; else of $KUBECONFIG, ~/.kube/config, or the pod.
+/// A connection that is not there within `patience` is none.
+///
+/// # Errors
+/// [`ClientError`]: which file, and what is wrong with it. The API server is not asked.
+pub async fn connect(kubeconfig: Option<&Path>, patience: Duration) -> Result<Client, ClientError> {
+    let wrong = |e: &dyn std::fmt::Display| ClientError(e.to_string());
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file = kube::config::Kubeconfig::read_from(path)
+                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?;
+            kube::Config::from_custom_kubeconfig(file, &Default::default())
+                .await
+                .map_err(|e| wrong(&format_args!("{}: {e}", path.display())))?
+        }
+        None => kube::Config::infer().await.map_err(|e| wrong(&e))?,
+    };
+    config.connect_timeout = Some(patience);
+    // A renewal that is sent again behind our back would be dated wrongly.
+    config.default_retry = false;
+    // Nothing else ends a list, or the start of a watch, on a connection whose
+    // other end has vanished. Watches are closed by the server after 60 s.
+    config.read_timeout = Some(Duration::from_secs(70));
+    config.reset_reader_on_write = true;
+    let token = config.auth_info.token_file.take();
+    let client = ClientBuilder::try_from(config).map_err(|e| wrong(&e))?;
+    let Some(file) = token else { return Ok(client.build()) };
+    let token =
+        token::layer(file.clone().into()).map_err(|e| wrong(&format_args!("{file}: {e}")))?;
+    // What else the kubeconfig has (a token in itself) is added after it, and goes first.
+    Ok(client.with_layer(&token).build())
+}
