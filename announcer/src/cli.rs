@@ -3,6 +3,8 @@
 mod cluster;
 mod run;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
@@ -35,6 +37,10 @@ pub struct Cli {
         value_name = "FILTER"
     )]
     pub log: String,
+    /// A YAML file with settings: each flag of `announcer run` in camel case, like
+    /// `leaseDuration: 3s`. Flags and environment go before it.
+    #[arg(long, global = true, env = "ANNOUNCER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The subcommands.
@@ -47,6 +53,19 @@ pub enum Command {
     Status(StatusArgs),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
+    /// Check the settings of `announcer run` and print those in effect, each with where it
+    /// comes from, as a file for --config. Nothing is started.
+    Config(Box<RunArgs>),
+    /// Print a script that completes the command line in a shell.
+    Completions {
+        /// Which one.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory.
+    Man {
+        /// Made if it is missing.
+        directory: PathBuf,
+    },
 }
 
 /// Flags of `announcer status`.

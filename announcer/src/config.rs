@@ -105,6 +105,21 @@ pub enum ConfigError {
     NoHostName(#[source] std::io::Error),
 }
 
+impl ConfigError {
+    /// The flags that it is about.
+    pub const fn flags(&self) -> &'static [&'static str] {
+        match self {
+            Self::StaticVip(_) => &["static-vip"],
+            Self::Timing(_) => &["lease-duration", "renew-interval"],
+            Self::RebalanceRate(_) => &["rebalance-rate"],
+            Self::AnnounceRate(_) => &["announce-rate"],
+            Self::RefreshInterval(_) => &["refresh-interval"],
+            Self::ProbeInterval(_) => &["probe-interval"],
+            Self::HostName(_) | Self::NoHostName(_) => &[],
+        }
+    }
+}
+
 impl Config {
     /// Checks the flags against each other.
     ///

@@ -18,6 +18,7 @@ pub mod exit;
 pub mod intent;
 pub mod ownership;
 pub mod responder;
+pub mod settings;
 pub mod status;
 pub mod types;
 pub mod uplink;

@@ -3,37 +3,65 @@
 use std::{io::Write as _, process::ExitCode};
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, OutputFormat},
+    cli::{Cli, Command, LogFormat, OutputFormat, RunArgs},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
     exit::{Code, Failure},
+    settings::{self, Effective, Parsed, SettingsError},
     status::Status,
     types::BootTime,
 };
-use clap::Parser;
+use anyhow::Context as _;
+use clap::CommandFactory as _;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Parsed { cli, effective } = match settings::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        // Prints what was asked for, or what is wrong.
+        Err(SettingsError::CommandLine(error)) => error.exit(),
+        Err(SettingsError::File(error)) => {
+            return complain(&Failure { code: Code::Usage, error: error.into() });
+        }
+    };
     if let Err(error) = log(cli.log_format, &cli.log) {
         let error = anyhow::anyhow!("--log {:?}: {error}", cli.log);
         return complain(&Failure { code: Code::Usage, error });
     }
-    match command(cli.command) {
+    match command(cli.command, &effective) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain(&failure),
     }
 }
 
-fn command(command: Command) -> Result<(), Failure> {
+fn command(command: Command, effective: &Effective) -> Result<(), Failure> {
     match command {
-        Command::Run(args) => Ok(daemon::run(Config::new(*args)?)?),
+        Command::Run(args) => Ok(daemon::run(config(*args, effective)?)?),
+        Command::Config(args) => {
+            config(*args, effective)?;
+            print(|out| write!(out, "{effective}").map_err(Into::into))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "announcer", &mut script);
+            print(|out| out.write_all(&script).map_err(Into::into))
+        }
+        Command::Man { directory } => std::fs::create_dir_all(&directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), &directory))
+            .with_context(|| format!("writing man pages into {}", directory.display()))
+            .map_err(Failure::unexpected),
         Command::Status(args) => {
             let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
             let found = runtime()?.block_on(inspected).map_err(DaemonError::from)?;
             let status = Status::new(&found, BootTime::now());
-            print(&status, args.output).map_err(Failure::unexpected)
+            print(|out| match args.output {
+                OutputFormat::Table => Ok(write!(out, "{status}")?),
+                OutputFormat::Json => {
+                    serde_json::to_writer_pretty(&mut *out, &status)?;
+                    Ok(writeln!(out)?)
+                }
+            })
         }
         Command::Detach => {
             let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
@@ -43,6 +71,17 @@ fn command(command: Command) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+fn config(args: RunArgs, effective: &Effective) -> Result<Config, Failure> {
+    Config::new(args).map_err(|error| {
+        let origins = effective.origins(error.flags());
+        let mut failure = Failure::from(error);
+        if !origins.is_empty() {
+            failure.error = anyhow::anyhow!("{:#} ({})", failure.error, origins.join(", "));
+        }
+        failure
+    })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -63,16 +102,11 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
 }
 
 /// An error, not a panic, when nobody reads it any more.
-fn print(status: &Status, format: OutputFormat) -> anyhow::Result<()> {
+fn print(
+    what: impl FnOnce(&mut std::io::StdoutLock<'_>) -> anyhow::Result<()>,
+) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match format {
-        OutputFormat::Table => write!(out, "{status}")?,
-        OutputFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, status)?;
-            writeln!(out)?;
-        }
-    }
-    Ok(out.flush()?)
+    what(&mut out).and_then(|()| Ok(out.flush()?)).map_err(Failure::unexpected)
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU32};
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, builder::BoolishValueParser};
 
 use super::{ApiArgs, SelectionArgs};
 use crate::{
@@ -47,7 +47,17 @@ pub struct RunArgs {
     )]
     pub answer_ping: bool,
     /// Let the BPF program log rare events to target `announcer::xdp`.
-    #[arg(long, env = "ANNOUNCER_BPF_LOG")]
+    #[arg(
+        long,
+        env = "ANNOUNCER_BPF_LOG",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        value_name = "true|false"
+    )]
     pub bpf_log: bool,
     /// Answer for this address without Kubernetes; may be given several times.
     #[arg(long, env = "ANNOUNCER_STATIC_VIP", value_delimiter = ',', value_name = "IP")]

@@ -1,0 +1,154 @@
+use std::{io::Write as _, path::Path};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{cli::Command, config::Config};
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    ["announcer"].iter().chain(words).map(OsString::from).collect()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+fn run_with(text: &str, flags: &[&str]) -> Result<Parsed, SettingsError> {
+    let file = file(text);
+    let path = file.path().to_str().expect("a path");
+    parse(words(&[&["run", "--config", path], flags].concat()))
+}
+
+fn origin<'a>(parsed: &'a Parsed, flag: &str) -> &'a Origin {
+    &parsed.effective.get(flag).expect(flag).origin
+}
+
+#[test]
+fn flags_go_before_the_file_and_the_file_before_the_defaults() {
+    let text = "# comment\nleaseDuration: 6s\nrenewInterval: 2s\n";
+    let parsed = run_with(text, &["--renew-interval", "1500ms"]).expect("valid");
+    let Command::Run(args) = &parsed.cli.command else { unreachable!("run was asked for") };
+    assert_eq!(args.lease_duration.as_secs(), 6);
+    assert_eq!(args.renew_interval.as_millis(), 1500);
+    assert!(matches!(origin(&parsed, "lease-duration"), Origin::File(_, 2)));
+    assert_eq!(*origin(&parsed, "renew-interval"), Origin::Flag);
+    assert_eq!(*origin(&parsed, "hook"), Origin::Default);
+}
+
+#[test]
+fn every_kind_of_value_can_stand_in_a_file() {
+    let text = "interface: [ens18, /eth.*/]\nmaxVips: 100\nanswerPing: false\n\
+        requireClass: true\nstaticVip: 192.0.2.1\nrebalanceRate: 0.5\nlog: debug\n\
+        kubeconfig: null\nprobeInterval: 0\n";
+    let parsed = run_with(text, &[]).expect("valid");
+    assert_eq!(parsed.cli.log, "debug");
+    let Command::Run(args) = parsed.cli.command else { unreachable!("run was asked for") };
+    assert_eq!(args.interface.len(), 2);
+    assert_eq!(args.max_vips.get(), 100);
+    assert!(!args.answer_ping && args.cluster.selection.require_class);
+    assert_eq!(args.static_vip.len(), 1);
+    assert!((args.cluster.rebalance_rate - 0.5).abs() < f64::EPSILON);
+    assert_eq!(args.cluster.api.kubeconfig, None);
+    assert!(args.probe_interval.is_zero());
+}
+
+#[test]
+fn a_flag_can_take_back_what_the_file_switches_on() {
+    let parsed = run_with("requireClass: true\n", &["--require-class=false"]).expect("valid");
+    let Command::Run(args) = parsed.cli.command else { unreachable!("run was asked for") };
+    assert!(!args.cluster.selection.require_class);
+    let bare = parse(words(&["run", "--require-class"])).expect("valid");
+    let Command::Run(args) = bare.cli.command else { unreachable!("run was asked for") };
+    assert!(args.cluster.selection.require_class);
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    for text in ["", "\n# nothing\n", "---\n", "{}\n"] {
+        let parsed = run_with(text, &[]).expect(text);
+        assert!(parsed.effective.iter().all(|s| !matches!(s.origin, Origin::File(..))), "{text:?}");
+    }
+}
+
+#[test]
+fn errors_name_file_line_and_field() {
+    for (text, names) in [
+        ("leaseDuration: soon\n", &["line 1", "leaseDuration", "\"soon\""][..]),
+        ("\nhook: tc\n", &["line 2", "hook", "\"tc\""]),
+        ("silence: loud\n", &["silence", "\"loud\"", "drop"]),
+        ("staticVip: [192.0.2.1, web]\n", &["staticVip[1]", "\"web\""]),
+        ("hook: [tcx]\n", &["hook", "not a list"]),
+        ("hook: {a: b}\n", &["hook", "a word"]),
+        ("lease-duration: 3s\n", &["lease-duration", "is it leaseDuration?"]),
+        ("leaseduration: 3s\n", &["is it leaseDuration?"]),
+        ("colour: red\n", &["colour", "there is no such setting", "interface"]),
+        ("config: other\n", &["config", "there is no such setting"]),
+        ("- a\n", &["leaseDuration: 3s"]),
+        ("hook: auto\nhook: tcx\n", &["hook"]),
+        ("hook: 'auto\n", &["line"]),
+    ] {
+        let error = run_with(text, &[]).expect_err(text).to_string();
+        for name in names {
+            assert!(error.contains(name), "{text:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn all_wrong_fields_are_named_at_once_in_order() {
+    let error = run_with("maxVips: many\nhook: tc\n", &[]).expect_err("wrong").to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines.len(), 2, "{error}");
+    assert!(lines[0].contains("maxVips") && lines[1].contains("hook"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = parse(words(&["run", "--config", "/no/such/file"])).expect_err("no file");
+    assert!(matches!(error, SettingsError::File(FileError::Unreadable { path, .. })
+        if path == Path::new("/no/such/file")));
+}
+
+#[test]
+fn commands_that_share_settings_share_the_file() {
+    let file = file("namespace: elsewhere\nhook: tcx\n");
+    let path = file.path().to_str().expect("a path");
+    for line in [&["status", "--config", path][..], &["--config", path, "status"]] {
+        parse(words(line)).expect("settings that status does not have do no harm");
+    }
+}
+
+#[test]
+fn what_is_in_effect_can_be_given_again_as_a_file() {
+    let flags = ["run", "--interface", "ens18,/eth[0-9]/", "--require-class", "--node-name", "n"];
+    let first = parse(words(&flags)).expect("valid");
+    let text = first.effective.to_string();
+    let second = run_with(&text, &[]).expect(&text);
+    let values = |parsed: &Parsed| -> Vec<_> {
+        parsed.effective.iter().map(|s| (s.flag.clone(), s.values.clone())).collect()
+    };
+    assert_eq!(values(&first), values(&second));
+    let Command::Run(args) = second.cli.command else { unreachable!("run was asked for") };
+    Config::new(*args).expect("valid");
+}
+
+#[test]
+fn every_flag_has_a_twin_in_the_environment() {
+    for subcommand in Cli::command().get_subcommands() {
+        for arg in subcommand.get_arguments().filter(|arg| arg.get_long().is_some()) {
+            let Some(long) = arg.get_long().filter(|long| *long != "help") else { continue };
+            let twin = format!("ANNOUNCER_{}", long.to_uppercase().replace('-', "_"));
+            let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            assert_eq!(name, Some(twin), "{} --{long}", subcommand.get_name());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_odd_for_a_file(text in "(?s).{0,200}") {
+        let _ = File::new("odd.yaml".into(), &text, &Cli::command());
+    }
+}
