@@ -21,6 +21,7 @@ pub mod netlink;
 mod object;
 mod pins;
 pub mod plan;
+mod table;
 
 use std::{
     num::NonZeroU32,
