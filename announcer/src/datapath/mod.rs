@@ -148,6 +148,15 @@ impl Datapath {
         matches!(asked.await, Ok(Ok(interface)) if interface == Some(index))
     }
 
+    /// The interfaces on which a former daemon left something.
+    ///
+    /// # Errors
+    /// [`DatapathError::Pin`].
+    pub fn pinned(&self) -> Result<Vec<IfIndex>, DatapathError> {
+        let all = PinDir::all(&self.options.pin_root, self.namespace)?;
+        Ok(all.into_iter().map(|(index, _)| index).collect())
+    }
+
     /// Takes down what former daemons left on interfaces other than `keep`, and
     /// says on which.
     ///
