@@ -5,7 +5,7 @@
 
 /// Version of everything in this module. A daemon adopts pinned maps of its own
 /// version only.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Name of the XDP program that answers in the driver (Linux 5.18, for frames in several
 /// buffers).
@@ -21,11 +21,14 @@ pub const EMPTY_PROGRAM: &str = "announcer_empty";
 /// Name of the tcx program that leaves every frame to the next.
 pub const EMPTY_TCX_PROGRAM: &str = "announcer_next";
 
-/// `HashMap<[u8; 4], VipEntry>`: the VIPs this node knows.
+/// `Array<DirectEntry>[DIRECT_ENTRIES]` by [`direct_index`]: the VIPs this node knows, but
+/// for those in [`VIPS`].
+pub const VIPS_DIRECT: &str = "VIPS_DIRECT";
+/// `HashMap<[u8; 4], VipEntry>`: VIPs whose place in [`VIPS_DIRECT`] another one has.
 pub const VIPS: &str = "VIPS";
-/// `Array<u64>[FILTER_WORDS]`: a superset of the keys of [`VIPS`], see [`filter_bit`].
+/// `Array<u64>[FILTER_WORDS]`: a superset of the VIPs' bits, see [`filter_bit`].
 pub const VIP_FILTER: &str = "VIP_FILTER";
-/// `PerCpuArray<u64>` by [`VipEntry::slot`]: requests answered.
+/// `Array<u64>` by [`VipEntry::slot`]: requests answered, on whatever CPU.
 pub const VIP_ANSWERED: &str = "VIP_ANSWERED";
 /// `Array<u64>` by [`VipEntry::slot`]: when a claim to the VIP was last reported, and
 /// whose; see [`claim_allowed`].
@@ -44,7 +47,8 @@ pub const CLAIM_BUDGET: &str = "CLAIM_BUDGET";
 pub const PING_BUDGET: &str = "PING_BUDGET";
 
 /// Every map that is pinned.
-pub const PINNED_MAPS: [&str; 10] = [
+pub const PINNED_MAPS: [&str; 11] = [
+    VIPS_DIRECT,
     VIPS,
     VIP_FILTER,
     VIP_ANSWERED,
@@ -58,7 +62,7 @@ pub const PINNED_MAPS: [&str; 10] = [
 ];
 
 /// Entries of [`VIPS`], [`VIP_ANSWERED`] and [`VIP_CLAIMED`] unless the loader
-/// says otherwise.
+/// says otherwise: so many VIPs, in whichever map.
 pub const DEFAULT_MAX_VIPS: u32 = 8192;
 /// Size of [`CLAIMS`]: about 2,000 records.
 pub const CLAIMS_BYTES: u32 = 64 * 1024;
@@ -101,6 +105,89 @@ pub struct VipEntry {
     pub slot: u32,
     /// [`HELD`] or [`SILENT`].
     pub flags: u32,
+}
+
+/// Entries of [`VIPS_DIRECT`]: one for each value of an address's last two octets.
+pub const DIRECT_ENTRIES: u32 = 1 << 16;
+
+/// A [`VipEntry`] and whose it is, at the place that its address gives it.
+///
+/// What a request for one of many VIPs costs is memory that no cache has. A hash map's
+/// bucket and element are some 90 octets a VIP in two places, this is 16 in one: an array of
+/// 1 MiB, of which a CPU's own cache can hold most.
+///
+/// While the kernel copies one in, the program may read a part of it: an instant without
+/// flags (no entry), or flags with the instant of the one before, which is of the same VIP,
+/// or 0 (expired): an entry is emptied before another VIP has its place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectEntry {
+    /// [`VipEntry::valid_until_ns`].
+    pub valid_until_ns: u64,
+    /// [`VipEntry::slot`].
+    pub slot: u32,
+    /// The first two octets of the VIP.
+    pub network: [u8; 2],
+    /// [`VipEntry::flags`], 0 for no entry; and [`CROWDED`].
+    pub flags: u16,
+}
+
+/// [`DirectEntry::flags`]: there may be VIPs with this place in [`VIPS`].
+pub const CROWDED: u16 = 1 << 15;
+
+impl DirectEntry {
+    /// The entry of a VIP, in a place that is as crowded as `self`.
+    #[expect(clippy::cast_possible_truncation, reason = "flags are below CROWDED")]
+    pub const fn with(self, address: [u8; 4], entry: VipEntry) -> Self {
+        Self {
+            valid_until_ns: entry.valid_until_ns,
+            slot: entry.slot,
+            network: [address[0], address[1]],
+            flags: entry.flags as u16 & !CROWDED | self.flags & CROWDED,
+        }
+    }
+
+    /// No entry, in a place that is as crowded as `self`.
+    pub const fn emptied(self) -> Self {
+        Self { valid_until_ns: 0, slot: 0, network: [0; 2], flags: self.flags & CROWDED }
+    }
+
+    /// The same, and there may be VIPs with this place in [`VIPS`].
+    pub const fn crowded(self) -> Self {
+        Self { flags: self.flags | CROWDED, ..self }
+    }
+
+    /// Whether there may be VIPs with this place in [`VIPS`].
+    #[inline(always)]
+    pub const fn is_crowded(self) -> bool {
+        self.flags & CROWDED != 0
+    }
+
+    /// Whose it is and what it says, if it says anything; `index` is its place.
+    #[expect(clippy::cast_possible_truncation, reason = "below DIRECT_ENTRIES")]
+    pub const fn read(self, index: u32) -> Option<([u8; 4], VipEntry)> {
+        let ([a, b], [c, d]) = (self.network, (index as u16).to_be_bytes());
+        match self.entry([a, b, c, d]) {
+            Some(entry) => Some(([a, b, c, d], entry)),
+            None => None,
+        }
+    }
+
+    /// What it says of an address with this place.
+    #[inline(always)]
+    pub const fn entry(self, address: [u8; 4]) -> Option<VipEntry> {
+        let flags = (self.flags & !CROWDED) as u32;
+        if flags == 0 || self.network[0] != address[0] || self.network[1] != address[1] {
+            return None;
+        }
+        Some(VipEntry { valid_until_ns: self.valid_until_ns, slot: self.slot, flags })
+    }
+}
+
+/// The place of an address in [`VIPS_DIRECT`].
+#[inline(always)]
+pub const fn direct_index(address: [u8; 4]) -> u32 {
+    u16::from_be_bytes([address[2], address[3]]) as u32
 }
 
 /// [`InterfaceConfig::flags`]: the operator named the hook.
@@ -233,7 +320,7 @@ pub const FILTER_WORDS: u32 = 1 << 10;
 /// exactly so on a /16 or smaller; a bit shared with another address costs a lookup.
 #[inline(always)]
 pub const fn filter_bit(address: [u8; 4]) -> (u32, u64) {
-    let low = u16::from_be_bytes([address[2], address[3]]) as u32;
+    let low = direct_index(address);
     (low >> 6, 1 << (low & 63))
 }
 
@@ -311,6 +398,9 @@ const _: () = {
     use core::mem::offset_of;
 
     assert!(size_of::<VipEntry>() == 16 && align_of::<VipEntry>() == 8);
+    assert!(size_of::<DirectEntry>() == 16 && offset_of!(DirectEntry, slot) == 8);
+    assert!(offset_of!(DirectEntry, network) == 12 && offset_of!(DirectEntry, flags) == 14);
+    assert!(DIRECT_ENTRIES == FILTER_WORDS * u64::BITS);
     assert!(offset_of!(VipEntry, slot) == 8 && offset_of!(VipEntry, flags) == 12);
     assert!(size_of::<InterfaceConfig>() == 16 && offset_of!(InterfaceConfig, abi_version) == 0);
     assert!(offset_of!(InterfaceConfig, mac) == 8);
@@ -325,14 +415,53 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Budget, InterfaceConfig, SessionRecord, VipEntry};
+    use super::{Budget, DirectEntry, InterfaceConfig, SessionRecord, VipEntry};
 
     // SAFETY: repr(C), no padding (asserted above), every bit pattern is a value.
     unsafe impl aya::Pod for VipEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for DirectEntry {}
     // SAFETY: as above.
     unsafe impl aya::Pod for InterfaceConfig {}
     // SAFETY: as above.
     unsafe impl aya::Pod for SessionRecord {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Budget {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: [u8; 4] = [192, 0, 2, 10];
+    /// Has the place of `VIP`.
+    const ALIKE: [u8; 4] = [10, 9, 2, 10];
+    const ENTRY: VipEntry = VipEntry { valid_until_ns: 7, slot: 3, flags: HELD };
+
+    #[test]
+    fn a_place_says_something_of_its_owner_alone() {
+        assert_eq!(direct_index(VIP), direct_index(ALIKE));
+        let place = DirectEntry::default().with(VIP, ENTRY);
+        assert_eq!((place.entry(VIP), place.entry(ALIKE)), (Some(ENTRY), None));
+        assert_eq!(place.read(direct_index(VIP)), Some((VIP, ENTRY)));
+        let empty = place.emptied();
+        assert_eq!((empty, empty.entry(VIP)), (DirectEntry::default(), None));
+        // An array begins as zeroes, which are nobody's: not 0.0.2.10's either.
+        assert_eq!(DirectEntry::default().entry([0, 0, 2, 10]), None);
+    }
+
+    #[test]
+    fn a_crowd_is_remembered_beside_the_owner() {
+        let place = DirectEntry::default().with(VIP, ENTRY);
+        assert!(!place.is_crowded());
+        let crowded = place.crowded();
+        assert!(crowded.is_crowded());
+        assert_eq!(crowded.entry(VIP), Some(ENTRY));
+        let silent = VipEntry { flags: SILENT, valid_until_ns: 0, ..ENTRY };
+        for next in [crowded.emptied(), crowded.with(ALIKE, silent)] {
+            assert!(next.is_crowded());
+            assert_eq!(next.entry(VIP), None);
+        }
+        assert_eq!(crowded.with(ALIKE, silent).entry(ALIKE), Some(silent));
+    }
 }

@@ -1,6 +1,8 @@
 //! The programs. On any other target than BPF this is an empty binary.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// BPF has an atomic addition and no compare-and-swap, without which core offers no atomics.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), expect(internal_features))]
 
 #[cfg(target_arch = "bpf")]
 mod program;

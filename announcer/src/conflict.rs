@@ -213,6 +213,12 @@ impl Claims {
         self.affairs.insert(vip, affair);
     }
 
+    /// Whether an address is being probed for.
+    pub fn is_probing(&self, vip: Vip) -> bool {
+        let phase = self.affairs.get(&vip).map(|affair| affair.phase);
+        matches!(phase, Some(Phase::Probing { .. }))
+    }
+
     /// What people should be told since the last call: the edges of conflicts, and a line
     /// now and then in between.
     pub fn take_notices(&mut self) -> Vec<Notice> {

@@ -44,6 +44,9 @@ const CLAIMS: usize = 1024;
 /// period).
 const DRAIN_GRACE: Duration = Duration::from_secs(20);
 
+/// How long an interface that is being attached to at the end may take.
+const ATTACHING: Duration = Duration::from_secs(2);
+
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -83,6 +86,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let datapath = Datapath::open(config.datapath.clone())?;
     // Whatever can be found wrong without touching an interface comes first.
     let source = Connected::new(config.source, config.timing).await?;
+    let left = datapath.pinned()?;
     let attached = tokio::select! {
         attached = attach::attach(&datapath, &config.interfaces) => Some(attached?),
         () = signals.next() => None,
@@ -90,9 +94,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let on_stop = source.on_stop();
     let Some((interfaces, adopted)) = attached else {
         // What a former daemon left silent has its own end.
-        if on_stop == OnStop::Detach {
-            datapath.detach_others(&[])?;
-        }
+        datapath.detach_others(if on_stop == OnStop::Detach { &[] } else { &left })?;
         return Ok(());
     };
     let attached: BTreeMap<_, _> =
@@ -115,7 +117,8 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let (responder, _status) =
         Responder::new(interfaces, changes, config.announce, states, claims_in, on_stop)?;
     let mut responder = tokio::spawn(responder.run());
-    let mut uplinks = tokio::spawn(uplinks.follow());
+    let (ending, ends) = watch::channel(false);
+    let mut uplinks = tokio::spawn(uplinks.follow(ends));
 
     let (drain, draining) = watch::channel(false);
     let (mut owner, patience) = match source {
@@ -157,7 +160,11 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     // The end of all senders closes the wire channel, and with that the responder
     // detaches.
     owner.abort();
-    uplinks.abort();
+    ending.send_replace(true);
+    if tokio::time::timeout(ATTACHING, &mut uplinks).await.is_err() {
+        warn!("an interface is being attached to; `announcer detach` takes it down");
+        uplinks.abort();
+    }
     drop(still_running);
     match responder.await {
         Ok(result) => Ok(result?),

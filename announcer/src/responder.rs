@@ -192,15 +192,20 @@ impl Responder {
     /// Writes the newest state, then announces what is newly answered. Says when
     /// to try again, if not everything could be written.
     fn follow(&mut self) -> Option<BootTime> {
-        let state = self.states.borrow_and_update().clone()?;
-        // Every interface is written before the first frame goes out: a
-        // withdrawal does not wait for announcements.
         let mut complete = true;
         for port in &mut self.ports {
-            complete &= port.write(&state);
+            complete &= port.settle();
         }
-        self.announce();
-        self.states_followed += 1;
+        let state = self.states.borrow_and_update().clone();
+        if let Some(state) = state {
+            // Every interface is written before the first frame goes out: a
+            // withdrawal does not wait for announcements.
+            for port in &mut self.ports {
+                complete &= port.write(&state);
+            }
+            self.announce();
+            self.states_followed += 1;
+        }
         (!complete).then(|| BootTime::now() + RETRY)
     }
 
@@ -264,7 +269,11 @@ impl Responder {
         });
     }
 
-    fn stop(self) -> Result<(), DatapathError> {
+    fn stop(mut self) -> Result<(), DatapathError> {
+        // One that was attached at the last moment is not forgotten.
+        while let Ok(change) = self.changes.try_recv() {
+            self.uplink_changed(change);
+        }
         let mut result = Ok(());
         for port in self.ports {
             // `and` evaluates its argument in any case: no port is forgotten.

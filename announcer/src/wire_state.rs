@@ -42,6 +42,9 @@ pub struct WireState {
     /// VIPs to be defended against another station by one announcement, each as often as
     /// this instant changes (RFC 5227 section 2.4).
     pub defences: BTreeMap<Vip, BootTime>,
+    /// VIPs that were another node's meanwhile and are this one's again: announced from the
+    /// beginning as often as the number changes, also if they were answered all the time.
+    pub regained: BTreeMap<Vip, u64>,
     /// The session under which the answered VIPs are held; remembered beside the
     /// pinned maps, so that a restarted daemon can go on in it.
     pub session: Option<Session>,

@@ -1,8 +1,12 @@
 //! Maps, and the kernel's side of [`Env`].
 
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
 use announcer_ebpf::{
     Env,
-    abi::{self, Budget, ClaimRecord, Counter, InterfaceConfig, SessionRecord, VipEntry},
+    abi::{
+        self, Budget, ClaimRecord, Counter, DirectEntry, InterfaceConfig, SessionRecord, VipEntry,
+    },
 };
 use aya_ebpf::{
     EbpfContext,
@@ -13,11 +17,13 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 
 #[map]
+static VIPS_DIRECT: Array<DirectEntry> = Array::with_max_entries(abi::DIRECT_ENTRIES, 0);
+#[map]
 static VIPS: HashMap<[u8; 4], VipEntry> = HashMap::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
 #[map]
 static VIP_FILTER: Array<u64> = Array::with_max_entries(abi::FILTER_WORDS, 0);
 #[map]
-static VIP_ANSWERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
+static VIP_ANSWERED: Array<u64> = Array::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
 #[map]
 static VIP_CLAIMED: Array<u64> = Array::with_max_entries(abi::DEFAULT_MAX_VIPS, 0);
 #[map]
@@ -45,6 +51,13 @@ impl<C: EbpfContext> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn vip(&self, address: [u8; 4]) -> Option<VipEntry> {
+        let place = *VIPS_DIRECT.get(abi::direct_index(address))?;
+        if let Some(entry) = place.entry(address) {
+            return Some(entry);
+        }
+        if !place.is_crowded() {
+            return None;
+        }
         // SAFETY: an entry that is replaced in the very nanoseconds between lookup
         // and read may be read as its successor. All of its bit patterns are
         // values, and the writer replaces nothing without need.
@@ -69,7 +82,12 @@ impl<C: EbpfContext> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn count_answered(&self, slot: u32) {
-        add_one(&VIP_ANSWERED, slot);
+        // One word for all CPUs: of many VIPs that is half the memory of a word each and the
+        // pointer to it, and the requests for one VIP seldom come to two CPUs at once.
+        if let Some(count) = VIP_ANSWERED.get_ptr_mut(slot) {
+            // SAFETY: an aligned word of a map, which programs only ever add to.
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, 1) };
+        }
     }
 
     #[inline(always)]

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
     time::Duration,
 };
 
@@ -79,17 +78,25 @@ impl Uplinks {
         Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told }
     }
 
-    /// Follows the interfaces, for ever. What was said last stands while the kernel
-    /// cannot be asked.
-    pub(super) async fn follow(mut self) -> Infallible {
-        loop {
-            let Err(error) = self.follow_once().await;
+    /// Follows the interfaces until `ending` says so. What was said last stands while the
+    /// kernel cannot be asked.
+    ///
+    /// To be ended so, not dropped: an interface that is being attached at that moment is
+    /// given to the responder first, which takes it down with the others.
+    pub(super) async fn follow(mut self, mut ending: watch::Receiver<bool>) {
+        while let Err(error) = self.follow_once(&mut ending).await {
             warn!(%error, "cannot follow the interfaces; trying again");
-            tokio::time::sleep(RECONNECT).await;
+            tokio::select! {
+                _ = ending.wait_for(|ending| *ending) => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+            }
         }
     }
 
-    async fn follow_once(&mut self) -> Result<Infallible, NetlinkError> {
+    async fn follow_once(
+        &mut self,
+        ending: &mut watch::Receiver<bool>,
+    ) -> Result<(), NetlinkError> {
         let mut changes = Netlink::changes()?;
         let mut lost = Vec::new();
         loop {
@@ -111,6 +118,8 @@ impl Uplinks {
                     Vec::new()
                 }
                 lost = self.until_detached_or_retry() => lost,
+                // Whoever could say so is gone: so is the daemon.
+                _ = ending.wait_for(|ending| *ending) => return Ok(()),
             };
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use aya::{
     EbpfError,
-    maps::{Array, HashMap, Map, MapData, MapError},
+    maps::{Array, Map, MapData, MapError},
 };
 
 use announcer_ebpf::abi::{self, ABI_VERSION, InterfaceConfig, VipEntry};
@@ -19,6 +19,7 @@ use super::{
     netlink::InterfaceFacts,
     object,
     pins::PinDir,
+    table::VipTable,
 };
 use crate::types::BootTime;
 
@@ -94,13 +95,9 @@ pub(crate) fn adopt(
 
 /// Whether a VIP is held in time: what would be lost with the maps.
 fn answers_anything(pins: &PinDir) -> Result<bool, DatapathError> {
-    let failed = |error| DatapathError::map(abi::VIPS, error);
-    let map = MapData::from_pin(pins.map(abi::VIPS)).and_then(Map::from_map_data);
-    let vips: HashMap<MapData, [u8; 4], VipEntry> =
-        map.and_then(HashMap::try_from).map_err(failed)?;
     let now = BootTime::now().as_nanos();
     let answers = |entry: &VipEntry| entry.flags & abi::HELD != 0 && now < entry.valid_until_ns;
-    Ok(vips.iter().any(|item| item.is_ok_and(|(_, entry)| answers(&entry))))
+    Ok(VipTable::open(pins)?.read()?.iter().any(|(_, entry)| answers(entry)))
 }
 
 fn discard(

@@ -2,19 +2,23 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, MapData, PerCpuArray};
 
-use announcer_ebpf::abi::{self, COUNTER_COUNT, Counter, VipEntry};
+use announcer_ebpf::abi::{self, COUNTER_COUNT, Counter};
 
-use super::{error::DatapathError, pins::PinDir};
+use super::{
+    error::DatapathError,
+    pins::PinDir,
+    table::{VipTable, open},
+};
 use crate::types::Vip;
 
 /// Reads the counters of one interface, from any task. Goes on after a detach,
 /// with the last values.
 pub struct CounterReader {
     counters: PerCpuArray<MapData, u64>,
-    answered: PerCpuArray<MapData, u64>,
-    vips: HashMap<MapData, [u8; 4], VipEntry>,
+    answered: Array<MapData, u64>,
+    vips: VipTable,
 }
 
 impl fmt::Debug for CounterReader {
@@ -55,7 +59,7 @@ impl CounterReader {
         Ok(Self {
             counters: open(pins, abi::COUNTERS)?,
             answered: open(pins, abi::VIP_ANSWERED)?,
-            vips: open(pins, abi::VIPS)?,
+            vips: VipTable::open(pins)?,
         })
     }
 
@@ -76,25 +80,13 @@ impl CounterReader {
     /// # Errors
     /// [`DatapathError::Map`].
     pub fn answered(&self) -> Result<BTreeMap<Vip, u64>, DatapathError> {
-        let mut answered = BTreeMap::new();
-        for entry in self.vips.iter() {
-            let (octets, entry) = entry.map_err(|error| DatapathError::map(abi::VIPS, error))?;
-            if let Ok(vip) = Vip::new(std::net::Ipv4Addr::from(octets).into()) {
-                answered.insert(vip, sum(&self.answered, abi::VIP_ANSWERED, entry.slot)?);
-            }
-        }
-        Ok(answered)
+        let answered = |slot: u32| {
+            let count = self.answered.get(&slot, 0);
+            count.map_err(|error| DatapathError::map(abi::VIP_ANSWERED, error))
+        };
+        let vips = self.vips.read()?;
+        vips.into_iter().map(|(vip, entry)| Ok((vip, answered(entry.slot)?))).collect()
     }
-}
-
-pub(super) fn open<T>(pins: &PinDir, name: &'static str) -> Result<T, DatapathError>
-where
-    T: TryFrom<Map, Error = MapError>,
-{
-    MapData::from_pin(pins.map(name))
-        .and_then(Map::from_map_data)
-        .and_then(T::try_from)
-        .map_err(|error| DatapathError::map(name, error))
 }
 
 fn sum(

@@ -1,9 +1,9 @@
 //! Looks at what is pinned, without a daemon and without disturbing one: maps are
 //! read, and neither the instance lock nor the ring buffers are touched.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, MapData};
 
 use announcer_ebpf::abi::{
     self, ABI_VERSION, HELD, InterfaceConfig, SILENT, SessionRecord, VipEntry,
@@ -11,7 +11,7 @@ use announcer_ebpf::abi::{
 
 use super::{
     attach,
-    counters::{self, CounterReader, Totals},
+    counters::{CounterReader, Totals},
     current_namespace,
     error::DatapathError,
     hook::{EffectiveHook, Reason},
@@ -19,6 +19,7 @@ use super::{
     maps,
     netlink::{InterfaceFacts, Netlink},
     pins::PinDir,
+    table::{self, VipTable},
 };
 use crate::{
     types::{BootTime, IfIndex, MacAddr, Session, Vip},
@@ -100,12 +101,12 @@ pub async fn inspect(pin_root: &Path) -> Result<Vec<Inspection>, DatapathError> 
 }
 
 fn read(pins: &PinDir) -> Result<PinnedMaps, DatapathError> {
-    let config: Array<MapData, InterfaceConfig> = counters::open(pins, abi::CONFIG)?;
+    let config: Array<MapData, InterfaceConfig> = table::open(pins, abi::CONFIG)?;
     let config = config.get(&0, 0).map_err(|error| DatapathError::map(abi::CONFIG, error))?;
     if config.abi_version != ABI_VERSION {
         return Err(DatapathError::OtherAbi { found: config.abi_version, ours: ABI_VERSION });
     }
-    let session: Array<MapData, SessionRecord> = counters::open(pins, abi::SESSION)?;
+    let session: Array<MapData, SessionRecord> = table::open(pins, abi::SESSION)?;
     let session = session.get(&0, 0).map_err(|error| DatapathError::map(abi::SESSION, error))?;
     let reader = CounterReader::open(pins)?;
     Ok(PinnedMaps {
@@ -123,15 +124,9 @@ fn read_vips(
     pins: &PinDir,
     answered: &BTreeMap<Vip, u64>,
 ) -> Result<BTreeMap<Vip, PinnedVip>, DatapathError> {
-    let entries: HashMap<MapData, [u8; 4], VipEntry> = counters::open(pins, abi::VIPS)?;
     let (now, mut known) = (BootTime::now(), BTreeMap::new());
-    for item in entries.iter() {
-        let (octets, entry) = item.map_err(|error| DatapathError::map(abi::VIPS, error))?;
-        let (Ok(vip), Some(entry)) =
-            (Vip::new(Ipv4Addr::from(octets).into()), meaning(&entry, now))
-        else {
-            continue;
-        };
+    for (vip, entry) in VipTable::open(pins)?.read()? {
+        let Some(entry) = meaning(&entry, now) else { continue };
         let answered = answered.get(&vip).copied().unwrap_or(0);
         known.insert(vip, PinnedVip { entry, answered });
     }

@@ -4,21 +4,19 @@ use std::fmt;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
-    util::nr_cpus,
+    maps::{Array, Map, MapData, MapError},
 };
 
-use announcer_ebpf::abi::{
-    self, ABI_VERSION, InterfaceConfig, SESSION_LEN, SessionRecord, VipEntry,
-};
+use announcer_ebpf::abi::{self, ABI_VERSION, InterfaceConfig, SESSION_LEN, SessionRecord};
 
 use super::{
     Options,
     error::DatapathError,
     hook::Reason,
     plan::{MapImage, MapOp},
+    table::VipTable,
 };
-use crate::types::{MacAddr, Session, Vip};
+use crate::types::{MacAddr, Session};
 
 /// What the program must know of its interface.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +39,11 @@ impl Settings {
 
 /// The maps that userspace writes.
 pub(crate) struct Maps {
-    vips: HashMap<MapData, [u8; 4], VipEntry>,
-    filter: Array<MapData, u64>,
-    answered: PerCpuArray<MapData, u64>,
+    vips: VipTable,
+    answered: Array<MapData, u64>,
     claimed: Array<MapData, u64>,
     config: Array<MapData, InterfaceConfig>,
     session: Array<MapData, SessionRecord>,
-    zeroes: usize,
 }
 
 impl fmt::Debug for Maps {
@@ -67,17 +63,12 @@ where
 
 impl Maps {
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
-        let cpus = nr_cpus().map_err(|(_, error)| {
-            DatapathError::system("reading the number of possible CPUs", error)
-        })?;
         Ok(Self {
-            vips: take(ebpf, abi::VIPS)?,
-            filter: take(ebpf, abi::VIP_FILTER)?,
+            vips: VipTable::take(ebpf)?,
             answered: take(ebpf, abi::VIP_ANSWERED)?,
             claimed: take(ebpf, abi::VIP_CLAIMED)?,
             config: take(ebpf, abi::CONFIG)?,
             session: take(ebpf, abi::SESSION)?,
-            zeroes: usize::try_from(cpus.get()).unwrap_or(usize::MAX),
         })
     }
 
@@ -88,21 +79,11 @@ impl Maps {
 
     /// Reads everything that a plan is made from.
     pub(crate) fn read(&self) -> Result<MapImage, DatapathError> {
-        let mut image = MapImage::default();
-        for entry in self.vips.iter() {
-            let (octets, entry) = entry.map_err(|error| DatapathError::map(abi::VIPS, error))?;
-            // Whatever is no VIP was not written by us; it is left alone.
-            if let Ok(vip) = Vip::new(std::net::Ipv4Addr::from(octets).into()) {
-                image.entries.insert(vip, entry);
-            }
-        }
-        for word in 0..abi::FILTER_WORDS {
-            let bits = self.filter.get(&word, 0);
-            let bits = bits.map_err(|error| DatapathError::map(abi::VIP_FILTER, error))?;
-            if bits != 0 {
-                image.filter.insert(word, bits);
-            }
-        }
+        let mut image = MapImage {
+            entries: self.vips.read()?.into_iter().collect(),
+            filter: self.vips.read_filter()?.into_iter().collect(),
+            session: None,
+        };
         let record = self.session.get(&0, 0);
         let record = record.map_err(|error| DatapathError::map(abi::SESSION, error))?;
         image.session = decode_session(&record);
@@ -112,18 +93,14 @@ impl Maps {
     /// Carries out one write.
     pub(crate) fn apply(&mut self, op: &MapOp) -> Result<(), MapError> {
         match op {
-            MapOp::Put { vip, entry } => self.vips.insert(&vip.octets(), entry, 0),
-            MapOp::Remove { vip } => match self.vips.remove(&vip.octets()) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                other => other,
-            },
+            MapOp::Put { vip, entry } => self.vips.put(*vip, *entry),
+            MapOp::Remove { vip } => self.vips.remove(*vip),
             MapOp::ResetSlot { slot } => {
-                let zeroes = PerCpuValues::try_from(vec![0; self.zeroes])?;
-                self.answered.set(*slot, zeroes, 0)?;
+                self.answered.set(*slot, &0, 0)?;
                 self.claimed.set(*slot, &0, 0)
             }
             MapOp::ForgetClaim { slot } => self.claimed.set(*slot, &0, 0),
-            MapOp::SetFilter { word, bits } => self.filter.set(*word, bits, 0),
+            MapOp::SetFilter { word, bits } => self.vips.set_filter(*word, *bits),
             MapOp::SetSession { session } => {
                 self.session.set(0, &encode_session(session.as_ref()), 0)
             }

@@ -21,6 +21,7 @@ pub mod netlink;
 mod object;
 mod pins;
 pub mod plan;
+mod table;
 
 use std::{
     num::NonZeroU32,
@@ -145,6 +146,15 @@ impl Datapath {
         let pins = PinDir::new(&self.options.pin_root, self.namespace, index);
         let asked = tokio::task::spawn_blocking(move || Link::pinned(&pins.link())?.interface());
         matches!(asked.await, Ok(Ok(interface)) if interface == Some(index))
+    }
+
+    /// The interfaces on which a former daemon left something.
+    ///
+    /// # Errors
+    /// [`DatapathError::Pin`].
+    pub fn pinned(&self) -> Result<Vec<IfIndex>, DatapathError> {
+        let all = PinDir::all(&self.options.pin_root, self.namespace)?;
+        Ok(all.into_iter().map(|(index, _)| index).collect())
     }
 
     /// Takes down what former daemons left on interfaces other than `keep`, and

@@ -1,6 +1,7 @@
 //! The loop between the machine and the world: wait, feed, act, publish.
 
 mod log;
+mod lookup;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamMap;
 use tracing::debug;
 
-use self::log::Log;
+use self::{log::Log, lookup::Lookup};
 use super::{
     lease::{Answer, Request},
     machine::{Input, Intent, Machine, Settings},
@@ -78,6 +79,9 @@ struct Driver {
     under_way: usize,
     pace: Pace,
     macs: BTreeMap<MacAddr, NodeName>,
+    lookup: Lookup,
+    /// Longer than that nothing waits for the API server.
+    patience: Duration,
     /// One watch for each node that this one monitors.
     monitored: StreamMap<NodeName, BoxStream<'static, LeaseEvent>>,
     log: Log,
@@ -92,6 +96,7 @@ impl Driver {
         channels: Channels,
     ) -> Self {
         Self {
+            patience: settings.timing.request_timeout(),
             machine: Machine::new(settings, adopted),
             claims,
             store,
@@ -100,6 +105,7 @@ impl Driver {
             under_way: 0,
             pace: Pace::default(),
             macs: BTreeMap::new(),
+            lookup: Lookup::default(),
             monitored: StreamMap::new(),
             log: Log::default(),
         }
@@ -137,6 +143,10 @@ impl Driver {
                 Some((_, event)) = self.monitored.next() => self.lease_event(event),
                 Ok(()) = self.channels.intent.changed() => self.intent_changed(),
                 Some(claim) = self.channels.claims.recv() => self.claimed(claim),
+                (macs, claims) = self.lookup.found() => {
+                    macs.into_iter().for_each(|event| self.lease_event(event));
+                    claims.into_iter().for_each(|claim| self.judge(claim));
+                }
                 Ok(()) = self.channels.drain.changed() => {
                     self.machine.input(BootTime::now(), Input::Drain);
                 }
@@ -199,11 +209,28 @@ impl Driver {
         }
     }
 
-    fn claimed(&mut self, Heard { claim, interface }: Heard) {
+    fn claimed(&mut self, heard: Heard) {
         // Two of our interfaces on one segment hear each other.
+        let claim = heard.claim;
         if self.store.announces_with(claim.mac) {
             return;
         }
+        let now = BootTime::now();
+        let is_unknown = !self.macs.contains_key(&claim.mac);
+        // Who answers a probe is heard before the probing is over, or too late.
+        if is_unknown && self.machine.holds(claim.vip) && !self.claims.is_probing(claim.vip) {
+            if claim.kind != ClaimKind::Probe {
+                // Whoever it is: nobody answers beside it on trust.
+                self.machine.input(now, Input::Rival { vip: claim.vip, takes_over: false });
+            }
+            let deferred = self.lookup.defer(now, self.store.api(), self.patience, heard);
+            deferred.into_iter().for_each(|heard| self.judge(heard));
+        } else {
+            self.judge(heard);
+        }
+    }
+
+    fn judge(&mut self, Heard { claim, interface }: Heard) {
         let now = BootTime::now();
         let (vip, mac) = (claim.vip, claim.mac);
         let probes = claim.kind == ClaimKind::Probe;

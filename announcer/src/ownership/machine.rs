@@ -272,9 +272,11 @@ impl Machine {
             |(_, wanted): &(&Vip, &VipIntent)| wanted.interfaces != InterfaceScope::All;
         let scopes = intent.vips.iter().filter(restricted);
         let scopes = scopes.map(|(vip, wanted)| (*vip, wanted.interfaces.clone())).collect();
+        let regained = self.slots.iter().filter_map(|(vip, slot)| Some((*vip, slot.regained(me)?)));
+        let regained = regained.filter(|(vip, _)| intent.vips.contains_key(vip)).collect();
         // Killed before that comparison, we leave to the next what was left to us.
         let session = session.or(self.heartbeat.inherited()).cloned();
-        Some(WireState { vips, scopes, session, ..WireState::default() })
+        Some(WireState { vips, scopes, regained, session, ..WireState::default() })
     }
 
     /// Whether a drain has come to its end.
@@ -398,9 +400,16 @@ impl Machine {
         let slot = self.slots.entry(vip).or_default();
         if slot.observe(now, &self.settings.me, seen) {
             self.dirty.insert(vip);
-            if let Some(Claim::Held { node, .. }) = slot.claim() {
+            if let Some(Claim::Held { node, session }) = &slot.claim().cloned() {
                 let mine = *node == self.settings.me;
-                if std::mem::take(&mut slot.from_nobody) && mine {
+                let from_nobody = std::mem::take(&mut slot.from_nobody);
+                // A predecessor that was killed while it probed, or had left the address to
+                // a stranger, held the lease and answered for nothing.
+                let unanswered = self.settings.probing
+                    && !self.vips_listed
+                    && !self.adopted.contains_key(&vip)
+                    && self.heartbeat.session().or(self.heartbeat.inherited()) == Some(session);
+                if mine && (from_nobody || unanswered) {
                     self.first_claims.insert(vip);
                 }
             }

@@ -74,6 +74,8 @@ pub struct Slot {
     pub offer_after: BootTime,
     /// The successor holds it: answering goes on until then at most.
     pub overlap_ends: Option<BootTime>,
+    /// Another node was seen to have it while this one answered for it still.
+    pub was_taken: bool,
     /// A rival announced it while this node answered on trust.
     pub yielded: bool,
     /// When the slot wants to be looked at again.
@@ -116,8 +118,12 @@ impl Slot {
         if stale || self.lease.as_ref() == Some(&seen) {
             return false;
         }
+        let ours = self.given_away()
+            || self.overlap_ends.is_some()
+            || self.holder.as_ref().is_some_and(|(holder, ..)| holder == me);
         match &seen {
             Seen::Present(VipLease { claim: Claim::Held { node, session }, version, .. }) => {
+                self.was_taken |= ours && node != me;
                 let offered = self.offer_ends.take().is_some_and(|ends| now < ends);
                 // Taken so quickly that the offer itself was not seen.
                 let offering = node != me && self.offering.take().is_some();
@@ -136,6 +142,7 @@ impl Slot {
             Seen::Present(VipLease { claim: Claim::Released { offered_by, .. }, .. }) => {
                 // Released by somebody else, or in another way: no offer of ours is left.
                 let offering = self.offering.take();
+                self.was_taken |= ours && offered_by.as_ref().is_some_and(|node| node != me);
                 if offered_by.as_ref() != Some(me) {
                     self.end_handover();
                 } else if let Some(stands) = offering {
@@ -160,6 +167,14 @@ impl Slot {
         self.release_in_doubt = false;
         self.lease = Some(seen);
         true
+    }
+
+    /// Which time this node holds the VIP, as a number that is another one each time, if
+    /// another node had it since this one first answered for it: neighbours may have been
+    /// told of that one, though this one never paused.
+    pub fn regained(&self, me: &NodeName) -> Option<u64> {
+        let (holder, _, version) = self.holder.as_ref()?;
+        (self.was_taken && holder == me).then_some(version.0)
     }
 
     /// Whether this node has decided to give it up, and not yet decided otherwise.

@@ -17,6 +17,8 @@ pub(super) struct Announcing {
     announced: BTreeSet<Vip>,
     /// The defences of the last desired state: each is carried out once.
     defended: BTreeMap<Vip, BootTime>,
+    /// As the last desired state had it.
+    regained: BTreeMap<Vip, u64>,
     probes: Probes,
 }
 
@@ -26,6 +28,7 @@ impl Announcing {
             schedule: Schedule::new(settings),
             announced: BTreeSet::new(),
             defended: BTreeMap::new(),
+            regained: BTreeMap::new(),
             probes: Probes::default(),
         }
     }
@@ -51,9 +54,16 @@ impl Announcing {
         self.schedule.restart_all(now);
     }
 
-    /// What else the desired state wants: VIPs to be defended, and to be probed for.
-    /// To be called after [`Self::follow`].
+    /// What else the desired state wants: VIPs to be announced though they were answered all
+    /// the time, to be defended, and to be probed for. To be called after [`Self::follow`].
     pub(super) fn follow_claims(&mut self, state: &WireState, now: BootTime) {
+        for (vip, time) in &state.regained {
+            if self.regained.get(vip) != Some(time) && self.announced.contains(vip) {
+                self.schedule.stop(*vip);
+                self.schedule.start(*vip, now);
+            }
+        }
+        self.regained.clone_from(&state.regained);
         for (vip, at) in &state.defences {
             if self.defended.get(vip) != Some(at) && self.announced.contains(vip) {
                 self.schedule.defend(*vip, now);

@@ -26,6 +26,8 @@ pub(super) struct Port {
     uplink: Uplink,
     sender: GratuitousSender,
     announcing: Announcing,
+    /// The program has been told what the interface is like.
+    is_configured: bool,
     unplaced: Vec<Vip>,
     /// VIPs that no host of the interface's networks asks for here, of which it was told.
     off_link: BTreeSet<Vip>,
@@ -49,6 +51,7 @@ impl Port {
             uplink,
             sender,
             announcing: Announcing::new(settings),
+            is_configured: false,
             unplaced: Vec::new(),
             off_link: BTreeSet::new(),
             gratuitous_sent: 0,
@@ -97,9 +100,27 @@ impl Port {
         if mac != self.interface.mac() {
             tracing::info!(interface = name, from = %self.interface.mac(), to = %mac, "MAC changed");
         }
-        if let Err(error) = self.interface.configure(mac, sharing.is_some()) {
-            tracing::error!(interface = name, %error, "settings could not be written");
+        self.is_configured = false;
+        self.settle();
+    }
+
+    /// Writes what the data plane must know of the interface, unless it is written; false if
+    /// that failed: until it succeeds the data plane answers with the former MAC.
+    pub(super) fn settle(&mut self) -> bool {
+        let Uplink { name, mac, sharing, .. } = &self.uplink;
+        if !self.is_configured {
+            let mac = mac.unwrap_or(self.interface.mac());
+            let written = self.interface.configure(mac, sharing.is_some());
+            if let Err(error) = &written {
+                self.write_failures += 1;
+                tracing::error!(
+                    interface = name, %error,
+                    "the interface's MAC and settings could not be written; trying again"
+                );
+            }
+            self.is_configured = written.is_ok();
         }
+        self.is_configured
     }
 
     /// Makes the maps say `state`; false if not everything could be written.

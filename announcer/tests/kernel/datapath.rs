@@ -126,6 +126,48 @@ fn answers_what_it_holds_and_counts_it() {
     });
 }
 
+/// The program finds a VIP by its last two octets: one of each kind has the place, the others
+/// are elsewhere.
+#[test]
+fn vips_of_several_networks_with_the_same_last_octets_are_told_apart() {
+    in_segment(async |segment| {
+        let alike = |network: [u8; 2]| {
+            let [a, b] = network;
+            Vip::new(std::net::Ipv4Addr::new(a, b, 2, 10).into()).expect("a unicast address")
+        };
+        let [first, second, third] = [[192, 0], [10, 9], [172, 16]].map(alike);
+        let none = alike([198, 51]);
+        let (mut interface, _) = open(&segment, Options::default()).await;
+        let held = for_a_minute();
+        write(&mut interface, &[(first, held)]);
+        write(&mut interface, &[(first, held), (second, held), (third, WireEntry::Silent)]);
+        assert_eq!(segment.wire.first_answer(&[none, third, second]).1, second);
+        assert_eq!(segment.wire.first_answer(&[first]).1, first);
+        let counters = interface.counters().expect("pinned");
+        let answered = counters.answered().expect("readable");
+        assert_eq!(answered.into_iter().collect::<Vec<_>>(), [(second, 1), (third, 0), (first, 1)]);
+
+        // A daemon that comes after finds all of them.
+        drop(interface);
+        let (mut interface, adopted) = open(&segment, Options::default()).await;
+        let adopted = adopted.expect("something was left").answering;
+        assert_eq!(adopted.into_keys().collect::<Vec<_>>(), [second, first]);
+
+        // The place is free, and each of the others is where it was.
+        write(&mut interface, &[(second, held), (third, WireEntry::Silent)]);
+        assert_eq!(segment.wire.first_answer(&[first, third, second]).1, second);
+        // Who comes anew has the place, and neither of the others is found by its name.
+        write(&mut interface, &[(none, held), (third, held)]);
+        assert_eq!(segment.wire.first_answer(&[first, second, none]).1, none);
+        assert_eq!(segment.wire.first_answer(&[third]).1, third);
+        write(&mut interface, &[]);
+        let maps = inspect(&Options::default().pin_root).await.expect("root may look");
+        let maps = maps.into_iter().next().expect("the interface").maps.expect("readable");
+        assert_eq!(maps.vips.into_keys().collect::<Vec<_>>(), []);
+        interface.detach().expect("detached");
+    });
+}
+
 #[test]
 fn native_xdp_answers_where_it_is_asked_for() {
     in_segment(async |segment| {

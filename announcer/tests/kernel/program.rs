@@ -12,13 +12,14 @@ use announcer::{datapath::OBJECT, types::BootTime};
 use announcer_ebpf::{
     Env, Verdict,
     abi::{
-        self, Budget, ClaimRecord, Counter, HELD, InterfaceConfig, SILENT, VipEntry, filter_bit,
+        self, Budget, ClaimRecord, Counter, DirectEntry, HELD, InterfaceConfig, SILENT, VipEntry,
+        filter_bit,
     },
     verdict,
 };
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, PerCpuArray, PerCpuValues},
     programs::{Program, TestRun as _, TestRunOptions},
 };
 
@@ -131,7 +132,9 @@ fn load(name: &str) -> (Ebpf, Host) {
         *filter.entry(word).or_insert(0) |= bit;
     }
     for (address, entry) in &vips {
-        map::<HashMap<_, _, _>>(&mut ebpf, abi::VIPS).insert(address, entry, 0).expect("inserted");
+        let index = abi::direct_index(*address);
+        let place = DirectEntry::default().with(*address, *entry);
+        map::<Array<_, _>>(&mut ebpf, abi::VIPS_DIRECT).set(index, &place, 0).expect("set");
     }
     for (word, bits) in filter {
         map::<Array<_, u64>>(&mut ebpf, abi::VIP_FILTER).set(word, &bits, 0).expect("set");

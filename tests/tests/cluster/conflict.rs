@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use announcer_apiserver::{EVENTS_V1, Match, SERVICES, Verb};
+use announcer_apiserver::{EVENTS_V1, LEASES, Match, SERVICES, Verb};
 use announcer_tests::{
     arp::{ArpFrame, Mac, Op},
     capture::{Capture, Frame, Injector},
-    cluster::{Cluster, SERVICES_IN, SOON},
+    cluster::{Cluster, NodeLease, SERVICES_IN, SOON},
     lab::{CLIENT_NIC, Link},
     topology::Cut,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{QUICK, STAY, VIP, cluster, held_by_node_1, quick};
 
@@ -25,8 +25,12 @@ fn events(cluster: &Cluster) -> Vec<Value> {
 }
 
 fn claim(cluster: &Cluster) {
+    claim_by(cluster, STRANGER);
+}
+
+fn claim_by(cluster: &Cluster, mac: Mac) {
     let stranger = Injector::open(cluster.lab().client(), CLIENT_NIC).unwrap();
-    let claim = ArpFrame::announcement(STRANGER, VIP, Op::Reply);
+    let claim = ArpFrame::announcement(mac, VIP, Op::Reply);
     stranger.send(&claim.to_padded_bytes()).unwrap();
 }
 
@@ -68,6 +72,33 @@ fn a_conflict_is_an_event_on_the_service() {
     let recording = probe.stop().unwrap();
     assert_eq!((recording.unanswered(), recording.contested()), (0, 0));
     assert_eq!(cluster.holder(VIP), Some(1));
+}
+
+/// A node that nobody monitors has a new MAC, which its lease tells.
+#[test]
+fn a_mac_that_only_a_node_lease_knows_is_no_stranger() {
+    let mut cluster = quick(2);
+    let probe = held_by_node_1(&mut cluster);
+    let lease = json!({
+        "metadata": {
+            "name": NodeLease::name("node-9"),
+            "labels": { "l2announcer.io/lease": "node", "l2announcer.io/session": "open" },
+            "annotations": { "l2announcer.io/macs": STRANGER.to_string() },
+        },
+        "spec": { "holderIdentity": "node-9", "leaseDurationSeconds": 3600, "leaseTransitions": 1 },
+    });
+    cluster.create_lease(lease).unwrap();
+    let lists = Match::any().verb(Verb::List).resource(LEASES);
+    let before = cluster.audit().count(&lists);
+    claim(&cluster);
+    assert!(cluster.audit().wait_for(&lists, before + 1, SOON), "nobody looked");
+    probe.wait_requests(200).unwrap();
+    // Another one has no such lease; and it was looked for a moment ago.
+    let unknown = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57]);
+    claim_by(&cluster, unknown);
+    let line = cluster.daemon(1).unwrap().wait_for_log("address conflict", SOON).unwrap().text;
+    assert!(line.contains(&unknown.to_string()), "{line}");
+    assert_eq!(cluster.audit().count(&lists), before + 1);
 }
 
 #[test]

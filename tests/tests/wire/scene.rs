@@ -182,10 +182,12 @@ impl Scene {
     /// Marks [`VIP`] as silent, which a daemon writes for a VIP that another node holds.
     /// It must be in the map; a daemon that runs would write again what it thinks.
     pub(crate) fn silence(&self) {
-        let map = self.uplink_pins().join("VIPS");
-        let key = VIP.octets().map(|octet| octet.to_string());
-        // valid_until 0, slot 0, flags SILENT: little-endian.
-        let silent: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+        let map = self.uplink_pins().join("VIPS_DIRECT");
+        let [a, b, c, d] = VIP.octets();
+        let key = u32::from(u16::from_be_bytes([c, d])).to_ne_bytes();
+        let key = key.map(|octet| octet.to_string());
+        // valid_until 0, slot 0, the VIP's first octets, flags SILENT: little-endian.
+        let silent: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, 2, 0];
         let silent = silent.map(|octet| octet.to_string());
         let entry: Vec<_> = ["map", "update", "pinned", map.to_str().unwrap(), "key"]
             .into_iter()

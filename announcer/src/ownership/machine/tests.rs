@@ -341,3 +341,37 @@ fn a_vip_that_came_free_while_no_answer_came_is_taken_when_one_does() {
     let taken = bench.pass(seconds(6));
     assert!(matches!(&taken[..], [(_, Claim::Held { .. })]), "{taken:?}");
 }
+
+/// A machine that finds maps answering for VIP 1, and leases for 1 and 2.
+fn adopting(probing: bool) -> Machine {
+    let session = Session::new(ME, 1);
+    let until = START + seconds(2);
+    let adopted =
+        Adopted { session: Some(session.clone()), answering: BTreeMap::from([(vip(1), until)]) };
+    let mut machine = Machine::new(Settings { probing, ..settings() }, Some(adopted));
+    let me = nodes(&[ME]);
+    machine.input(START, Input::Intent(Arc::new(on(&[vip(1), vip(2)], &me))));
+    for (version, last) in [(1, 1), (2, 2)] {
+        let claim = Claim::Held { node: node(ME), session: session.clone() };
+        let lease = VipLease { version: Version(version), uid: "uid".to_owned(), claim };
+        machine.input(START, Input::VipLease(vip(last), Seen::Present(lease)));
+    }
+    machine
+}
+
+#[test]
+fn what_a_killed_predecessor_held_and_did_not_answer_is_probed_for() {
+    assert_eq!(adopting(true).take_first_claims(), BTreeSet::from([vip(2)]));
+    assert_eq!(adopting(false).take_first_claims(), BTreeSet::new(), "nothing is");
+}
+
+#[test]
+fn what_is_seen_again_after_the_first_list_is_not_probed_for() {
+    let mut machine = adopting(true);
+    machine.take_first_claims();
+    machine.input(START, Input::VipsListed);
+    let claim = Claim::Held { node: node(ME), session: Session::new(ME, 1) };
+    let lease = VipLease { version: Version(3), uid: "uid".to_owned(), claim };
+    machine.input(START, Input::VipLease(vip(2), Seen::Present(lease)));
+    assert_eq!(machine.take_first_claims(), BTreeSet::new());
+}

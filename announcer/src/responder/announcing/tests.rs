@@ -153,3 +153,32 @@ fn an_adopted_vip_is_announced_when_the_first_state_confirms_it() {
     scene.answer(&[1]);
     assert_eq!(scene.sent(), [(1, 1)]);
 }
+
+#[test]
+fn a_vip_that_another_node_had_meanwhile_is_announced_though_it_was_answered_all_the_time() {
+    let mut scene = Scene::new();
+    let told = |scene: &mut Scene, time| {
+        let regained = vips(&[1]).into_iter().map(|vip| (vip, time)).collect();
+        scene.answer(&[1, 2]);
+        let state = WireState { regained, ..WireState::default() };
+        scene.announcing.follow_claims(&state, scene.now);
+        scene.sent()
+    };
+    scene.answer(&[1, 2]);
+    assert_eq!(scene.sent(), [(1, 1), (2, 1)]);
+    assert_eq!(told(&mut scene, 7), [(1, 1)], "from the first round on");
+    assert_eq!(told(&mut scene, 7), [], "a renewal is no news");
+    scene.wait();
+    assert_eq!(told(&mut scene, 7), [(1, 2), (2, 2)]);
+    assert_eq!(told(&mut scene, 9), [(1, 1)], "it was lost and regained once more");
+}
+
+#[test]
+fn what_is_regained_and_not_answered_here_is_not_announced() {
+    let mut scene = Scene::new();
+    let regained = vips(&[1]).into_iter().map(|vip| (vip, 7)).collect();
+    scene.answer(&[2]);
+    let state = WireState { regained, ..WireState::default() };
+    scene.announcing.follow_claims(&state, scene.now);
+    assert_eq!(scene.sent(), [(2, 1)]);
+}

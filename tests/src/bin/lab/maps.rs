@@ -29,25 +29,28 @@ pub(crate) enum Entry {
 /// The entry of `vip` in the maps of the daemon in `ns`; `None`: there is none (yet).
 pub(crate) fn entry(ns: &NetNs, vip: Ipv4Addr) -> Result<Option<Entry>> {
     let pins = pins(ns)?;
-    let vips = dump(&pins.join("VIPS"))?;
-    let Some(found) = vips.iter().find(|entry| bytes(&entry["key"]) == vip.octets()) else {
-        return Ok(None);
-    };
-    // The ABI: u64 valid_until_ns, u32 slot, u32 flags, in this machine's byte order.
-    let value = bytes(&found["value"]);
+    // The ABI, in this machine's byte order: u64 valid_until_ns, u32 slot, [u8; 2] the
+    // address's first octets, u16 flags; the last octets are the index.
+    let [a, b, c, d] = vip.octets();
+    let index = u32::from(u16::from_be_bytes([c, d]));
+    let value = lookup(&pins.join("VIPS_DIRECT"), index)?;
     let (Some((until, rest)), true) = (value.split_first_chunk(), value.len() == 16) else {
-        bail!("an entry of VIPS has {} bytes, not 16", value.len());
+        bail!("an entry of VIPS_DIRECT has {} bytes, not 16", value.len());
     };
-    let (slot, flags) = rest.split_at(4);
-    if flags == 2_u32.to_ne_bytes() {
-        return Ok(Some(Entry::Silent));
+    let (slot, rest) = rest.split_at(4);
+    let (network, flags) = rest.split_at(2);
+    if network != [a, b] {
+        return Ok(None);
+    }
+    match u16::from_ne_bytes(flags.try_into()?) {
+        1 => {}
+        2 => return Ok(Some(Entry::Silent)),
+        _ => return Ok(None),
     }
     let left = u64::from_ne_bytes(*until).saturating_sub(boot_time_ns()?);
-    let slots = dump(&pins.join("VIP_ANSWERED"))?;
-    let per_cpu = slots.iter().find(|entry| bytes(&entry["key"]) == slot);
-    let counts = per_cpu.and_then(|entry| entry["values"].as_array());
-    let count = |cpu: &Value| bytes(&cpu["value"]).try_into().map_or(0, u64::from_ne_bytes);
-    let answered = counts.into_iter().flatten().map(count).sum();
+    let slot = u32::from_ne_bytes(slot.try_into()?);
+    let answered = lookup(&pins.join("VIP_ANSWERED"), slot)?;
+    let answered = u64::from_ne_bytes(answered.as_slice().try_into()?);
     Ok(Some(Entry::Answers { left: Duration::from_nanos(left), answered }))
 }
 
@@ -59,16 +62,22 @@ fn pins(ns: &NetNs) -> Result<PathBuf> {
     Ok(first?.path())
 }
 
-fn dump(map: &Path) -> Result<Vec<Value>> {
-    let output =
-        Command::new("bpftool").args(["--json", "map", "dump", "pinned"]).arg(map).output();
+fn lookup(map: &Path, index: u32) -> Result<Vec<u8>> {
+    let key = index.to_ne_bytes().map(|octet| octet.to_string());
+    let output = Command::new("bpftool")
+        .args(["--json", "map", "lookup", "pinned"])
+        .arg(map)
+        .arg("key")
+        .args(key)
+        .output();
     let output =
         output.context("bpftool: run `cargo xtask setup`, or `apt-get install bpftool`")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        bail!("bpftool map dump pinned {}: {}", map.display(), said.trim());
+        bail!("bpftool map lookup pinned {}: {}", map.display(), said.trim());
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let found: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(bytes(&found["value"]))
 }
 
 /// bpftool writes bytes as strings like "0x1f".

@@ -266,3 +266,39 @@ fn the_data_plane_knows_when_an_overlap_ends_though_the_daemon_may_die_in_it() {
     let until = bench.now + Duration::from_millis(200);
     assert_eq!(wire.vips[&vip(10)], WireEntry::Answer { until });
 }
+
+#[test]
+fn what_comes_back_within_the_overlap_is_to_be_announced_anew() {
+    let both = nodes(&[ME, "node-2"]);
+    let (_, theirs) = sorted_out(&both);
+    let vip = theirs[0];
+    let mut bench = Bench::new(settings(), on(&[vip], &both), &["node-2"]);
+    bench.pass(seconds(1));
+    bench.held_by(vip, ME);
+    let regained = |bench: &Bench| {
+        let wire = bench.machine.wire(bench.now).expect("an intent");
+        wire.regained.get(&vip).copied()
+    };
+    assert_eq!(regained(&bench), None, "nobody else ever had it");
+    let offered = bench.pass(seconds(20));
+    let Some((_, offer)) = offered.into_iter().find(|(_, claim)| *claim == to_node_2()) else {
+        panic!("it was not offered")
+    };
+    bench.grant(vip, offer.clone());
+    // Nobody took it: it was answered all the time, and nobody else announced it.
+    bench.held_by(vip, ME);
+    assert_eq!(regained(&bench), None);
+    bench.grant(vip, offer);
+    bench.held_by(vip, "node-2");
+    bench.pass(Duration::from_millis(50));
+    assert!(bench.answers(vip), "in its overlap");
+    bench.held_by(vip, ME);
+    assert!(bench.answers(vip), "without a gap");
+    let first = regained(&bench).expect("to be announced");
+    // Once for each time.
+    bench.pass(seconds(2));
+    assert_eq!(regained(&bench), Some(first));
+    bench.held_by(vip, "node-2");
+    bench.held_by(vip, ME);
+    assert!(regained(&bench).is_some_and(|second| second != first));
+}
