@@ -1,15 +1,14 @@
 //! The `announcer` command.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, OutputFormat},
+    cli::{Cli, Command, LogFormat},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
     exit::{Code, Failure},
-    status::Status,
-    types::BootTime,
+    observe::show,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -29,12 +28,7 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => Ok(daemon::run(Config::new(*args)?)?),
-        Command::Status(args) => {
-            let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
-            let found = runtime()?.block_on(inspected).map_err(DaemonError::from)?;
-            let status = Status::new(&found, BootTime::now());
-            print(&status, args.output).map_err(Failure::unexpected)
-        }
+        Command::Status(args) => runtime()?.block_on(show::show(args)),
         Command::Detach => {
             let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
             let detached = datapath::detach_all(datapath::DEFAULT_PIN_ROOT.as_ref())
@@ -60,19 +54,6 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-/// An error, not a panic, when nobody reads it any more.
-fn print(status: &Status, format: OutputFormat) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match format {
-        OutputFormat::Table => write!(out, "{status}")?,
-        OutputFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, status)?;
-            writeln!(out)?;
-        }
-    }
-    Ok(out.flush()?)
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]

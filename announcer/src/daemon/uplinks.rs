@@ -21,6 +21,7 @@ use crate::{
         netlink::{Netlink, NetlinkError, Snapshot},
     },
     intent::{eligibility::LinkState, index::Links},
+    observe::health::{Health, Loop},
     responder::UplinkChange,
     types::{IfIndex, MacAddr},
     uplink::{Uplink, uplinks},
@@ -59,6 +60,7 @@ pub(super) struct Uplinks {
     /// Of whatever was attached once.
     names: BTreeSet<String>,
     told: Told,
+    health: Health,
 }
 
 /// An interface that is meant and was not to be had.
@@ -74,15 +76,17 @@ impl Uplinks {
         patterns: Vec<InterfacePattern>,
         attached: BTreeMap<IfIndex, Uplink>,
         told: Told,
+        health: Health,
     ) -> Self {
         let names = attached.values().map(|uplink| uplink.name.clone()).collect();
-        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told }
+        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told, health }
     }
 
     /// Follows the interfaces, for ever. What was said last stands while the kernel
     /// cannot be asked.
     pub(super) async fn follow(mut self) -> Infallible {
         loop {
+            self.health.turns(Loop::Uplinks);
             let Err(error) = self.follow_once().await;
             warn!(%error, "cannot follow the interfaces; trying again");
             tokio::time::sleep(RECONNECT).await;
@@ -120,6 +124,7 @@ impl Uplinks {
     async fn until_detached_or_retry(&self) -> Vec<IfIndex> {
         let retry = self.refused.values().map(|refused| refused.again).min();
         loop {
+            self.health.turns(Loop::Uplinks);
             let look = Instant::now() + LOOK;
             tokio::time::sleep_until(retry.map_or(look, |retry| retry.min(look))).await;
             let mut lost = Vec::new();
