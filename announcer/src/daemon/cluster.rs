@@ -48,15 +48,16 @@ impl Ownership {
     ) {
         let Self { cluster, timing, conflict, macs, adopted, links, asks, witness } = self;
         let (intent_in, intent) = watch::channel(None);
+        let (reports, occurrences) = Reports::channel(witness.metrics.clone());
         let watching = intent::watch::run(
             client.clone(),
             cluster.node.clone(),
             cluster.selection,
-            links,
+            links.clone(),
             intent_in,
+            reports.clone(),
         );
-        let (reports, occurrences) = Reports::channel();
-        let reporting = events::publish(client.clone(), cluster.node.clone(), occurrences);
+        let reporting = events::publish(client.clone(), cluster.node.clone(), links, occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =

@@ -40,7 +40,10 @@ async fn look() -> Result<(Status, Option<AskError>), Failure> {
         Ok(status) => Ok((status, None)),
         Err(why) => {
             let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref()).await;
-            let found = inspected.map_err(DaemonError::from)?;
+            let found = inspected.map_err(|error| {
+                let Failure { code, error } = DaemonError::from(error).into();
+                Failure { code, error: error.context(why.to_string()) }
+            })?;
             Ok((Status::new(&found, BootTime::now()), Some(why)))
         }
     }

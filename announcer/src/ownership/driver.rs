@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     conflict::{self, Claims, Stranger},
-    events::{Occurrence, Reports},
+    events::{Announced, News, Occurrence, Reports},
     observe::{
         Ask,
         health::{Health, Loop, TICK},
@@ -217,9 +217,20 @@ impl Driver {
         match moved {
             Some(Move::Taken(attempt)) => {
                 self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
+                self.tell_taken(vip, attempt);
             }
             Some(Move::HandedOver { took, .. }) => self.witness.metrics.handed_over(vip, took),
             None => {}
+        }
+    }
+
+    fn tell_taken(&self, vip: Vip, Attempt { why, from, .. }: Attempt) {
+        let intent = self.channels.intent.borrow();
+        let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&vip));
+        if let (Some(wanted), Some(lease)) = (wanted, self.machine.lease_id(vip)) {
+            let (services, interfaces) = (wanted.services.clone(), wanted.interfaces.clone());
+            let news = News::Announced(Announced { vip, why, from, interfaces, lease });
+            self.channels.reports.send(Occurrence { services, news });
         }
     }
 
@@ -300,7 +311,8 @@ impl Driver {
             let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&notice.vip));
             if let Some(wanted) = wanted.filter(|_| notice.is_edge()) {
                 let services = wanted.services.clone();
-                self.channels.reports.send(Occurrence { services, notice });
+                let news = News::Conflict(notice);
+                self.channels.reports.send(Occurrence { services, news });
             }
         }
     }

@@ -187,6 +187,12 @@ impl Machine {
         }
     }
 
+    /// uid and version of a VIP's lease as last seen.
+    pub fn lease_id(&self, vip: Vip) -> Option<(String, u64)> {
+        let expect = self.slots.get(&vip)?.expect()?;
+        Some((expect.uid, expect.version.0))
+    }
+
     /// The settings that it was made with.
     pub const fn settings(&self) -> &Settings {
         &self.settings
