@@ -16,8 +16,9 @@ use announcer::{
     conflict::{self, OnConflict},
     events::Reports,
     intent::desired::{Candidacy, Intent, VipIntent},
+    observe::{Ask, metrics::Metrics},
     ownership::{
-        driver::{self, Channels},
+        driver::{self, Channels, Witness},
         heartbeat::OnApiLoss,
         machine::Settings,
         store::Store,
@@ -64,6 +65,7 @@ type Held = (
     mpsc::Sender<Heard>,
     watch::Receiver<Option<Arc<WireState>>>,
     watch::Sender<bool>,
+    mpsc::Sender<Ask>,
 );
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +95,7 @@ async fn main() -> Result<()> {
         nodes.spawn(async move {
             let _held = held;
             tokio::time::sleep(later).await;
-            driver::run(settings, conflicts(), None, store, channels).await;
+            driver::run(settings, conflicts(), None, store, channels, Witness::default()).await;
         });
     }
     tokio::select! {
@@ -131,10 +133,11 @@ fn channels(intent: &Arc<Intent>) -> (Channels, Held) {
     let (wire, wire_out) = watch::channel(None);
     let (drain_in, drain) = watch::channel(false);
     // Without a wire there are no conflicts to report.
-    let (reports, _) = Reports::channel();
+    let (reports, _) = Reports::channel(Metrics::default());
+    let (asks_in, asks) = mpsc::channel(1);
     (
-        Channels { intent: intent_out, claims, reports, wire, drain },
-        (intent_in, claims_in, wire_out, drain_in),
+        Channels { intent: intent_out, claims, reports, wire, drain, asks },
+        (intent_in, claims_in, wire_out, drain_in, asks_in),
     )
 }
 

@@ -2,14 +2,16 @@
 
 mod cluster;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
     run::{ClusterArgs, RunArgs},
+    status::{OutputFormat, StatusArgs},
 };
 
 /// Layer-2 announcement of Kubernetes service addresses.
@@ -48,8 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: attach, take part in the ownership of VIPs, answer.
     Run(Box<RunArgs>),
-    /// Show what is attached in this network namespace and what it answers, whether or
-    /// not a daemon runs.
+    /// Show what the daemon of this network namespace holds, answers and waits for; or,
+    /// without a daemon, what is attached and pinned.
     Status(StatusArgs),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
@@ -66,23 +68,6 @@ pub enum Command {
         /// Made if it is missing.
         directory: PathBuf,
     },
-}
-
-/// Flags of `announcer status`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct StatusArgs {
-    /// How to write it (to standard output).
-    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
-    pub output: OutputFormat,
-}
-
-/// How a command's result looks.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum OutputFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// How log lines look.

@@ -12,6 +12,7 @@ use crate::{
     conflict,
     datapath::{self, Hook},
     intent::index::Selection,
+    observe::http::HttpAddress,
     ownership::{
         heartbeat::OnApiLoss,
         timing::{Timing, TimingError},
@@ -37,6 +38,10 @@ pub struct Config {
     pub announce: announce::Settings,
     /// How addresses are claimed and kept.
     pub conflict: conflict::Settings,
+    /// Where metrics and health are served.
+    pub http_address: HttpAddress,
+    /// So many VIPs have a metric of their own.
+    pub vip_series: usize,
     /// Where the VIPs come from.
     pub source: Source,
 }
@@ -141,6 +146,8 @@ impl Config {
             probe_interval,
             refresh_interval,
             announce_rate,
+            http_address,
+            vip_series,
             cluster,
         } = args;
         let timing = Timing::new(lease_duration, renew_interval)?;
@@ -168,7 +175,16 @@ impl Config {
             unless_zero(probe_interval, PROBE_BOUNDS).map_err(ConfigError::ProbeInterval)?;
         let conflict =
             conflict::Settings { on_conflict, probe_interval, frames_per_second: announce_rate };
-        Ok(Self { interfaces: interface, datapath, timing, announce, conflict, source })
+        Ok(Self {
+            interfaces: interface,
+            datapath,
+            timing,
+            announce,
+            conflict,
+            http_address,
+            vip_series,
+            source,
+        })
     }
 }
 

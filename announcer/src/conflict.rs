@@ -95,6 +95,34 @@ pub struct Claims {
     /// The next first claim begins when this many probes have had their turn.
     paced_until: BootTime,
     notices: Vec<Notice>,
+    /// The last claim of each VIP by a stranger, for as long as the VIP is wanted.
+    last_claims: BTreeMap<Vip, LastClaim>,
+}
+
+/// When a stranger claimed a VIP last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastClaim {
+    /// Who.
+    pub stranger: Stranger,
+    /// When.
+    pub at: BootTime,
+    /// Whether the conflict lasts.
+    pub lasts: bool,
+}
+
+/// What keeps a VIP of this node from being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// It is probed for.
+    Probing {
+        /// When it is answered if nobody minds.
+        until: BootTime,
+    },
+    /// It is left to a stranger.
+    BackingOff {
+        /// When it is probed again.
+        until: BootTime,
+    },
 }
 
 /// What is going on about one VIP.
@@ -133,7 +161,28 @@ impl Claims {
             affairs: BTreeMap::new(),
             paced_until: BootTime::ZERO,
             notices: Vec::new(),
+            last_claims: BTreeMap::new(),
         }
+    }
+
+    /// What keeps a VIP from being answered that ownership says is this node's.
+    pub fn hindrance(&self, vip: Vip) -> Option<Hindrance> {
+        match self.affairs.get(&vip)?.phase {
+            Phase::Probing { ends, .. } => Some(Hindrance::Probing { until: ends }),
+            Phase::BackingOff { until } => Some(Hindrance::BackingOff { until }),
+            Phase::Claimed { .. } => None,
+        }
+    }
+
+    /// When a stranger claimed this VIP last, since this process began.
+    pub fn last_claim(&self, vip: Vip) -> Option<LastClaim> {
+        let lasts = self.affairs.get(&vip).is_some_and(|affair| affair.conflict.is_some());
+        self.last_claims.get(&vip).map(|last| LastClaim { lasts, ..last.clone() })
+    }
+
+    /// How many VIPs of this node a stranger claims, too.
+    pub fn conflicts(&self) -> usize {
+        self.affairs.values().filter(|affair| affair.conflict.is_some()).count()
     }
 
     /// This node holds a VIP that nobody held before: it is probed for before it is
@@ -165,6 +214,7 @@ impl Claims {
         for (vip, affair) in self.affairs.extract_if(.., is_done) {
             self.notices.extend(affair.over(vip, Over::GivenUp));
         }
+        self.last_claims.retain(|vip, _| state.vips.contains_key(vip));
         self.tick(now);
         for (vip, affair) in self.affairs.iter().filter(|(vip, _)| answered.contains(vip)) {
             let entry = match affair.phase {
@@ -209,6 +259,8 @@ impl Claims {
         let told_at = if what.is_some() { now } else { told.unwrap_or(now) };
         let notice = |what| Notice { vip, stranger: stranger.clone(), what, response };
         self.notices.extend(what.map(notice));
+        let last = LastClaim { stranger: stranger.clone(), at: now, lasts: true };
+        self.last_claims.insert(vip, last);
         affair.conflict = Some(Conflict { stranger, last_claim: now, told_at });
         self.affairs.insert(vip, affair);
     }

@@ -8,6 +8,7 @@ mod uplinks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use kube::Client;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
 };
 use tracing::{info, warn};
 
@@ -30,7 +32,12 @@ use crate::{
         Datapath, DatapathError,
         namespace::{InstanceLock, InstanceLockError},
     },
-    ownership::timing::Timing,
+    observe::{
+        Observer, Stages,
+        http::{self, HttpAddress},
+        socket,
+    },
+    ownership::{driver::Witness, timing::Timing},
     responder::{OnStop, Responder},
     types::Vip,
 };
@@ -83,6 +90,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 async fn supervise(config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let _lock = InstanceLock::acquire()?;
+    let observer = Observer::new(config.datapath.pin_root.clone(), config.vip_series);
+    let _watched = Watched::begin(config.http_address, &observer);
     let datapath = Datapath::open(config.datapath.clone())?;
     // Whatever can be found wrong without touching an interface comes first.
     let source = Connected::new(config.source, config.timing).await?;
@@ -108,23 +117,35 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let (links_in, links) = watch::channel(None);
     let (macs_in, macs) = watch::channel(attached.values().filter_map(|u| u.mac).collect());
     let told = Told { responder: responder_in, links: links_in, macs: macs_in };
-    let uplinks = Uplinks::new(datapath, patterns, attached, told);
+    let uplinks = Uplinks::new(datapath, patterns, attached, told, observer.health());
     let (wire, states) = watch::channel(None);
     // A task that panics drops its sender; without this one the responder would
     // take that for an orderly end and detach.
     let still_running = wire.clone();
     let (claims_in, claims) = mpsc::channel(CLAIMS);
-    let (responder, _status) =
+    let (responder, status) =
         Responder::new(interfaces, changes, config.announce, states, claims_in, on_stop)?;
+    let responder = responder.observed(observer.metrics(), observer.health());
     let mut responder = tokio::spawn(responder.run());
     let (ending, ends) = watch::channel(false);
     let mut uplinks = tokio::spawn(uplinks.follow(ends));
 
+    let (owner_in, asks) = mpsc::channel(1);
+    observer.set_stages(Stages { owner: owner_in, responder: status, links: links.clone() });
+    let witness = Witness { metrics: observer.metrics(), health: observer.health() };
+
     let (drain, draining) = watch::channel(false);
     let (mut owner, patience) = match source {
         Connected::Static(vips) => {
-            let fixed =
-                Fixed { vips, timing: config.timing, conflict: config.conflict, macs, adopted };
+            let fixed = Fixed {
+                vips,
+                timing: config.timing,
+                conflict: config.conflict,
+                macs,
+                adopted,
+                asks,
+                witness,
+            };
             (tokio::spawn(fixed.run(wire, claims, draining)), DRAIN_GRACE)
         }
         Connected::Cluster(cluster, client) => {
@@ -136,6 +157,8 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
                 macs,
                 adopted,
                 links,
+                asks,
+                witness,
             };
             (tokio::spawn(plan.run(client, wire, claims, draining)), patience)
         }
@@ -169,6 +192,22 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     match responder.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(DaemonError::Task("responder")),
+    }
+}
+
+/// What others see of the daemon: served as long as it runs, and no longer.
+struct Watched([JoinHandle<Infallible>; 2]);
+
+impl Watched {
+    fn begin(address: HttpAddress, observer: &Observer) -> Self {
+        let http = tokio::spawn(http::serve(address, observer.clone()));
+        Self([http, tokio::spawn(socket::serve(observer.clone()))])
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 

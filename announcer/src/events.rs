@@ -1,33 +1,45 @@
-//! Events on Services: what their people should know of conflicts, beside the log.
+//! Events on Services: what their people should know, beside the log.
 //!
 //! Nothing waits for them, and nothing depends on them: one that cannot be written is
-//! told to the log, and forgotten.
+//! told to the log, and forgotten. Each has a name that follows from what it says, so that
+//! the API server refuses what has been said already, by whomever.
+
+mod news;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use k8s_openapi::{
+    api::events::v1::Event,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
 };
-use tokio::sync::mpsc;
-use tracing::warn;
+use kube::{Api, Client, api::PostParams};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tracing::{debug, warn};
 
+pub use self::news::{Announced, News};
 use crate::{
-    conflict::{Notice, What},
-    intent::desired::ServiceRef,
+    intent::{desired::ServiceRef, index::Links},
+    observe::metrics::{Metrics, RequestResult},
     types::NodeName,
 };
 
-/// So many wait to be written: conflicts are rare, and come one by one.
-const WAITING: usize = 64;
+/// So many conflicts wait to be written: they are rare, and come one by one.
+const CONFLICTS: usize = 64;
+
+/// So many moves wait: when a node dies, more of them are no news.
+const MOVES: usize = 32;
+
+/// So many moves are told at once, and then one in so long: an API server that has just
+/// had to do with the moves themselves shall not notice.
+const BURST: u32 = 32;
+const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An Event may take so long to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The reason of an Event about a conflict, whether it begins or ends: those two differ
-/// in their type.
-const REASON: &str = "AddressConflict";
 
 /// Something that happened to a VIP of these Services.
 #[derive(Clone, Debug)]
@@ -35,81 +47,128 @@ pub struct Occurrence {
     /// Whom to tell.
     pub services: Arc<[ServiceRef]>,
     /// What.
-    pub notice: Notice,
+    pub news: News,
 }
 
 /// Where occurrences are handed in.
 #[derive(Clone, Debug)]
-pub struct Reports(mpsc::Sender<Occurrence>);
+pub struct Reports {
+    conflicts: mpsc::Sender<Occurrence>,
+    moves: mpsc::Sender<Occurrence>,
+    metrics: Metrics,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub struct Occurrences {
+    conflicts: mpsc::Receiver<Occurrence>,
+    moves: mpsc::Receiver<Occurrence>,
+    metrics: Metrics,
+}
 
 impl Reports {
     /// Handed in here, written by [`publish`] there.
-    pub fn channel() -> (Self, mpsc::Receiver<Occurrence>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+    pub fn channel(metrics: Metrics) -> (Self, Occurrences) {
+        let (conflicts, conflicts_out) = mpsc::channel(CONFLICTS);
+        let (moves, moves_out) = mpsc::channel(MOVES);
+        let out =
+            Occurrences { conflicts: conflicts_out, moves: moves_out, metrics: metrics.clone() };
+        (Self { conflicts, moves, metrics }, out)
     }
 
-    /// Never waits: when too many wait already, this one is not written.
+    /// Never waits: when too many wait already, this one is not written, but counted.
     pub fn send(&self, occurrence: Occurrence) {
-        let Err(error) = self.0.try_send(occurrence) else { return };
-        warn!(%error, "no Event is written about this");
-    }
-}
-
-/// Writes Events in the name of this node, for ever.
-pub async fn publish(
-    client: Client,
-    node: NodeName,
-    mut occurrences: mpsc::Receiver<Occurrence>,
-) -> Infallible {
-    // 128 characters at most (events.k8s.io/v1); the note has the whole name.
-    let instance = Some(node.as_str().chars().take(128).collect());
-    let reporter = Reporter { controller: "l2announcer.io/announcer".to_owned(), instance };
-    loop {
-        let Some(occurrence) = occurrences.recv().await else {
-            // Its sender ends with the daemon, which drops this task, too.
-            return std::future::pending().await;
+        let queue = match occurrence.news {
+            News::Conflict(_) => &self.conflicts,
+            News::Announced(_) | News::NoEligibleNode { .. } => &self.moves,
         };
-        let event = event(&occurrence.notice, &node);
-        // A recorder counts what it takes for the same again, whatever VIP and MAC the note
-        // names: each occurrence is news.
-        let recorder = Recorder::new(client.clone(), reporter.clone());
-        for service in occurrence.services.iter() {
-            let reference = reference(service);
-            let writing = recorder.publish(&event, &reference);
-            let error = match tokio::time::timeout(PATIENCE, writing).await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
-            };
-            let (namespace, name) = (&service.namespace, &service.name);
-            warn!(%namespace, service = %name, error, "the Event could not be written");
+        if let Err(error) = queue.try_send(occurrence) {
+            self.metrics.event_dropped();
+            debug!(%error, "no Event is written about this");
         }
     }
 }
 
-fn event(notice: &Notice, node: &NodeName) -> Event {
-    let (type_, action) = match notice.what {
-        What::Began | What::GoesOn => (EventType::Warning, "Detected"),
-        What::Over(_) => (EventType::Normal, "Ended"),
-    };
-    Event {
-        type_,
-        reason: REASON.to_owned(),
-        note: Some(format!("{notice} (node {node})")),
-        action: action.to_owned(),
-        secondary: None,
+/// Writes Events in the name of this node, for ever. `links` are its interfaces.
+pub async fn publish(
+    client: Client,
+    node: NodeName,
+    links: watch::Receiver<Option<Links>>,
+    mut occurrences: Occurrences,
+) -> Infallible {
+    // When the bucket of moves is full again.
+    let mut full_at = Instant::now();
+    loop {
+        let turn = full_at.max(Instant::now()) - MOVE_INTERVAL * (BURST - 1);
+        let occurrence = tokio::select! {
+            biased;
+            Some(conflict) = occurrences.conflicts.recv() => conflict,
+            Some(moved) = async {
+                tokio::time::sleep_until(turn).await;
+                occurrences.moves.recv().await
+            } => {
+                full_at = full_at.max(Instant::now()) + MOVE_INTERVAL;
+                moved
+            }
+            // Their senders end with the daemon, which drops this task, too.
+            else => return std::future::pending().await,
+        };
+        for service in occurrence.services.iter() {
+            let interfaces = links.borrow().clone().unwrap_or_default();
+            let event = event(&occurrence.news, service, &node, &interfaces);
+            let written = write(&client, service, &event).await;
+            let result = match &written {
+                Ok(result) => *result,
+                Err(_) => RequestResult::Failed,
+            };
+            occurrences.metrics.requested("create", "events", result);
+            if let Err(error) = written {
+                let (namespace, name) = (&service.namespace, &service.name);
+                warn!(%namespace, service = %name, error, "the Event could not be written");
+            }
+        }
     }
 }
 
-fn reference(service: &ServiceRef) -> ObjectReference {
+/// A conflict: it has been written before, by this node or another one.
+async fn write(
+    client: &Client,
+    service: &ServiceRef,
+    event: &Event,
+) -> Result<RequestResult, String> {
+    let events: Api<Event> = Api::namespaced(client.clone(), &service.namespace);
+    let parameters = PostParams::default();
+    let writing = events.create(&parameters, event);
+    match tokio::time::timeout(PATIENCE, writing).await {
+        Ok(Ok(_)) => Ok(RequestResult::Ok),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(RequestResult::Conflict),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
+/// events.k8s.io/v1 takes so many characters of a note.
+const NOTE: usize = 1024;
+/// And so many of an instance; the note has the whole name.
+const INSTANCE: usize = 128;
+
+fn event(news: &News, service: &ServiceRef, node: &NodeName, links: &Links) -> Event {
     let text = |text: &str| Some(text.to_owned());
-    ObjectReference {
-        api_version: text("v1"),
-        kind: text("Service"),
-        namespace: text(&service.namespace),
-        name: text(&service.name),
-        uid: text(&service.uid),
-        ..ObjectReference::default()
+    let note: String = news.note(node, links).chars().take(NOTE).collect();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:016x}", service.name, news.identity(service))),
+            namespace: text(&service.namespace),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(Timestamp::now())),
+        reporting_controller: text("l2announcer.io/announcer"),
+        reporting_instance: Some(node.as_str().chars().take(INSTANCE).collect()),
+        type_: text(news.kind()),
+        reason: text(news.reason()),
+        action: text(news.action()),
+        note: Some(note),
+        regarding: Some(news::reference(service)),
+        ..Event::default()
     }
 }

@@ -16,6 +16,7 @@ pub mod datapath;
 pub mod events;
 pub mod exit;
 pub mod intent;
+pub mod observe;
 pub mod ownership;
 pub mod responder;
 pub mod settings;

@@ -3,14 +3,13 @@
 use std::{io::Write as _, process::ExitCode};
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, OutputFormat, RunArgs},
+    cli::{Cli, Command, LogFormat, RunArgs},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
     exit::{Code, Failure},
+    observe::show,
     settings::{self, Effective, Parsed, SettingsError},
-    status::Status,
-    types::BootTime,
 };
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -51,18 +50,7 @@ fn command(command: Command, effective: &Effective) -> Result<(), Failure> {
             .and_then(|()| clap_mangen::generate_to(Cli::command(), &directory))
             .with_context(|| format!("writing man pages into {}", directory.display()))
             .map_err(Failure::unexpected),
-        Command::Status(args) => {
-            let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
-            let found = runtime()?.block_on(inspected).map_err(DaemonError::from)?;
-            let status = Status::new(&found, BootTime::now());
-            print(|out| match args.output {
-                OutputFormat::Table => Ok(write!(out, "{status}")?),
-                OutputFormat::Json => {
-                    serde_json::to_writer_pretty(&mut *out, &status)?;
-                    Ok(writeln!(out)?)
-                }
-            })
-        }
+        Command::Status(args) => runtime()?.block_on(show::show(args)),
         Command::Detach => {
             let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
             let detached = datapath::detach_all(datapath::DEFAULT_PIN_ROOT.as_ref())

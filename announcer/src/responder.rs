@@ -16,6 +16,10 @@ use self::port::Port;
 use crate::{
     announce::{self, GratuitousSender},
     datapath::{DatapathError, EffectiveHook, Interface},
+    observe::{
+        health::{Health, Loop, TICK},
+        metrics::Metrics,
+    },
     types::{BootTime, IfIndex, MacAddr},
     uplink::Uplink,
     wire_state::{Heard, WireState},
@@ -99,6 +103,8 @@ pub struct Responder {
     claims_dropped: u64,
     status: watch::Sender<ResponderStatus>,
     on_stop: OnStop,
+    metrics: Metrics,
+    health: Health,
 }
 
 impl Responder {
@@ -149,9 +155,17 @@ impl Responder {
             claims_dropped: 0,
             status,
             on_stop,
+            metrics: Metrics::default(),
+            health: Health::default(),
         };
         responder.publish();
         Ok((responder, status_receiver))
+    }
+
+    /// Counts here, and says here that it turns.
+    #[must_use]
+    pub fn observed(self, metrics: Metrics, health: Health) -> Self {
+        Self { metrics, health, ..self }
     }
 
     /// Runs until the sender of `states` is dropped, then stops as [`OnStop`] says.
@@ -164,7 +178,9 @@ impl Responder {
         let mut retry_at = self.follow();
         loop {
             self.publish();
-            let deadline = self.next_deadline().into_iter().chain(retry_at).min();
+            self.health.turns(Loop::Responder);
+            let tick = BootTime::now() + TICK;
+            let deadline = self.next_deadline().into_iter().chain(retry_at).fold(tick, Ord::min);
             tokio::select! {
                 // A new state first: it may withdraw.
                 biased;
@@ -242,7 +258,9 @@ impl Responder {
 
     fn announce(&mut self) {
         for port in &mut self.ports {
-            port.announce();
+            for vip in port.announce() {
+                self.metrics.announced(BootTime::now(), vip);
+            }
         }
     }
 
@@ -287,11 +305,8 @@ impl Responder {
     }
 }
 
-async fn sleep_until(deadline: Option<BootTime>) {
-    match deadline {
-        Some(at) => tokio::time::sleep(at.since(BootTime::now())).await,
-        None => std::future::pending().await,
-    }
+async fn sleep_until(deadline: BootTime) {
+    tokio::time::sleep(deadline.since(BootTime::now())).await;
 }
 
 /// The next claim on any interface; cancel-safe, as a claim is taken out of its

@@ -1,251 +1,98 @@
-//! What `announcer status` says: rendered from what is pinned, as of one instant.
+//! What `announcer status` says: out of what is pinned, and of what the daemon says of
+//! itself where one runs.
 
-use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
+mod daemon;
+mod interface;
+mod table;
 
-use serde::Serialize;
+use std::{collections::BTreeMap, fmt};
 
+use serde::{Deserialize, Serialize};
+
+pub use self::daemon::{DaemonStatus, Origin};
+use self::{daemon::VipStatus, interface::InterfaceStatus};
 use crate::{
-    datapath::{EffectiveHook, Inspection, PinnedMaps, PinnedVip},
-    types::{BootTime, MacAddr, Vip},
-    uplink::Uplink,
-    wire_state::WireEntry,
+    datapath::Inspection,
+    ownership::report::Report,
+    types::{BootTime, Vip},
 };
 
-/// One network namespace. Serialised it is the output of `--output json`; displayed,
-/// that of `--output table`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One network namespace. Serialised it is the output of `--output json` and `yaml`;
+/// displayed, that of `--output table`, and with `{:#}` that of `wide`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Absent when no daemon was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    daemon: Option<DaemonStatus>,
+    /// As the daemon sees them; absent when none was asked, or its ownership loop hangs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vips: Option<Vec<VipStatus>>,
     interfaces: Vec<InterfaceStatus>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct InterfaceStatus {
-    /// Null when the interface is gone.
-    interface: Option<String>,
-    ifindex: u32,
-    /// Null when no program is attached.
-    hook: Option<String>,
-    /// What the hook itself costs.
-    hook_cost: Option<&'static str>,
-    #[serde(flatten)]
-    maps: MapsStatus,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-enum MapsStatus {
-    Readable(Box<Readable>),
-    Unreadable { error: String },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Readable {
-    /// The one that is answered with.
-    mac: String,
-    /// The one that should be, by what the interface is now; null when it is the same.
-    mac_now: Option<String>,
-    /// Why the hook is the one it is.
-    hook_reason: String,
-    session: Option<String>,
-    silence: Silence,
-    /// Whether pings to held VIPs are answered.
-    answer_ping: bool,
-    /// Those of the interface; null when it is gone.
-    networks: Option<Vec<String>>,
-    vips: Vec<VipStatus>,
-    /// All of them, by name.
-    counters: BTreeMap<&'static str, u64>,
-}
-
-/// What becomes of requests for VIPs that are not answered.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Silence {
-    action: Action,
-    /// Who else gets frames through the interface now; null when nobody is seen.
-    shared_with: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Drop,
-    Pass,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct VipStatus {
-    vip: String,
-    /// Whether it lies in one of the interface's networks; null when that is gone.
-    on_link: Option<bool>,
-    #[serde(flatten)]
-    state: State,
-    /// Requests answered since the VIP was added.
-    answered: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-enum State {
-    Answering {
-        /// From now, to the millisecond.
-        remaining_seconds: f64,
-    },
-    /// Held, and not answered any more: nobody has prolonged it.
-    Expired {
-        /// Until now, to the millisecond.
-        expired_seconds: f64,
-    },
-    Silent,
-}
-
 impl Status {
-    /// As of `now`.
+    /// What is pinned, as of `now`.
     pub fn new(found: &[Inspection], now: BootTime) -> Self {
-        let interface = |found: &Inspection| InterfaceStatus {
-            interface: found.uplink.as_ref().map(|uplink| uplink.name.clone()),
-            ifindex: found.index.get(),
-            hook: found.hook.map(|hook| hook.to_string()),
-            hook_cost: found.hook.map(EffectiveHook::known_cost),
-            maps: match &found.maps {
-                Ok(maps) => readable(maps, found.uplink.as_ref(), now),
-                Err(error) => MapsStatus::Unreadable { error: with_sources(error) },
-            },
+        let interfaces = found.iter().map(|found| InterfaceStatus::new(found, now)).collect();
+        Self { daemon: None, vips: None, interfaces }
+    }
+
+    /// With what the daemon says of itself; no report: its ownership loop does not answer.
+    /// `rates` are the requests answered a second.
+    #[must_use]
+    pub fn with_daemon(
+        self,
+        found: &[Inspection],
+        origin: &Origin,
+        report: Option<&Report>,
+        rates: &BTreeMap<Vip, f64>,
+    ) -> Self {
+        let answered = answered(found);
+        let vip = |(vip, seen): (&Vip, _)| {
+            let answered = answered.get(vip).copied().unwrap_or(0);
+            (*vip, seen, answered, rates.get(vip).copied())
         };
-        Self { interfaces: found.iter().map(interface).collect() }
+        let vips = report.map(|report| {
+            let all = report.vips.iter().map(vip);
+            all.map(|(vip, seen, answered, rate)| {
+                VipStatus::new(report.at, vip, seen, answered, rate)
+            })
+            .collect()
+        });
+        Self { daemon: Some(DaemonStatus::new(origin, report)), vips, ..self }
     }
 }
 
-fn readable(maps: &PinnedMaps, uplink: Option<&Uplink>, now: BootTime) -> MapsStatus {
-    let vip = |(vip, pinned): (&Vip, &PinnedVip)| VipStatus {
-        vip: vip.to_string(),
-        on_link: uplink.map(|uplink| uplink.is_on_link(*vip)),
-        state: match pinned.entry {
-            WireEntry::Silent | WireEntry::Probe { .. } => State::Silent,
-            WireEntry::Answer { until } if now < until => {
-                State::Answering { remaining_seconds: seconds(until.since(now)) }
-            }
-            WireEntry::Answer { until } => {
-                State::Expired { expired_seconds: seconds(now.since(until)) }
-            }
-        },
-        answered: pinned.answered,
-    };
-    let shared_with = uplink.and_then(|uplink| uplink.sharing.as_ref());
-    let mac_now = uplink.and_then(|uplink| uplink.mac).filter(|mac| *mac != maps.mac);
-    let networks = |uplink: &Uplink| uplink.networks.iter().map(ToString::to_string).collect();
-    MapsStatus::Readable(Box::new(Readable {
-        mac: maps.mac.to_string(),
-        mac_now: mac_now.as_ref().map(MacAddr::to_string),
-        hook_reason: maps.reason.to_string(),
-        session: maps.session.as_ref().map(ToString::to_string),
-        silence: Silence {
-            action: if maps.shared { Action::Pass } else { Action::Drop },
-            shared_with: shared_with.map(ToString::to_string),
-        },
-        answer_ping: maps.answer_ping,
-        networks: uplink.map(networks),
-        vips: maps.vips.iter().map(vip).collect(),
-        counters: maps.totals.iter().map(|(counter, total)| (counter.name(), total)).collect(),
-    }))
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e3).round() / 1e3
-}
-
-fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// Requests answered for each VIP, over all interfaces.
+pub fn answered(found: &[Inspection]) -> BTreeMap<Vip, u64> {
+    let mut answered = BTreeMap::new();
+    for maps in found.iter().filter_map(|found| found.maps.as_ref().ok()) {
+        for (vip, pinned) in &maps.vips {
+            *answered.entry(*vip).or_default() += pinned.answered;
+        }
+    }
+    answered
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wide = f.alternate();
+        if let Some(daemon) = &self.daemon {
+            table::write(f, daemon, self.vips.as_deref(), wide)?;
+            writeln!(f)?;
+        }
         if self.interfaces.is_empty() {
             return writeln!(f, "nothing is attached in this network namespace");
         }
+        // Where the daemon tells of the VIPs, the maps hold nothing but the same again.
+        let with_vips = wide || self.vips.is_none();
         for (i, interface) in self.interfaces.iter().enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            interface.fmt(f)?;
+            interface.write(f, with_vips)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for InterfaceStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.interface.as_deref().unwrap_or("(gone)");
-        write!(f, "{name}  ifindex {}  ", self.ifindex)?;
-        match &self.hook {
-            Some(hook) => write!(f, "hook {hook}")?,
-            None => write!(f, "not attached")?,
-        }
-        let maps = match &self.maps {
-            MapsStatus::Unreadable { error } => return writeln!(f, "\n  {error}"),
-            MapsStatus::Readable(maps) => maps,
-        };
-        write!(f, "  mac {}", maps.mac)?;
-        if let Some(now) = &maps.mac_now {
-            write!(f, " (not {now}, as it is now)")?;
-        }
-        writeln!(f, "  session {}", maps.session.as_deref().unwrap_or("none"))?;
-        if let (Some(hook), Some(cost)) = (&self.hook, self.hook_cost) {
-            writeln!(f, "  {hook}: {cost}; {}", maps.hook_reason)?;
-        }
-        writeln!(f, "  silence: {}", maps.silence)?;
-        let pings = if maps.answer_ping { "answered" } else { "left to the kernel" };
-        write!(f, "  pings to held VIPs: {pings}")?;
-        match &maps.networks {
-            Some(networks) if networks.is_empty() => writeln!(f, "; no networks")?,
-            Some(networks) => writeln!(f, "; networks: {}", networks.join(", "))?,
-            None => writeln!(f)?,
-        }
-        if maps.vips.is_empty() {
-            writeln!(f, "  no VIPs")?;
-        } else {
-            writeln!(f, "  {:<15}  {:<28}  {:>10}", "VIP", "STATE", "ANSWERED")?;
-        }
-        for VipStatus { vip, on_link, state, answered } in &maps.vips {
-            write!(f, "  {vip:<15}  {:<28}  {answered:>10}", state.to_string())?;
-            let mark = if *on_link == Some(false) { "  in none of the networks" } else { "" };
-            writeln!(f, "{mark}")?;
-        }
-        let counters = &maps.counters;
-        let counted = counters.iter().filter(|(_, total)| **total > 0);
-        let counted: Vec<_> = counted.map(|(name, total)| format!("{name} {total}")).collect();
-        if !counted.is_empty() {
-            writeln!(f, "  counters: {}", counted.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Silence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.action, &self.shared_with) {
-            (Action::Drop, None) => f.write_str("requests for VIPs held elsewhere are dropped"),
-            (Action::Drop, Some(others)) => {
-                write!(f, "requests for VIPs held elsewhere are dropped, although {others}")
-            }
-            (Action::Pass, Some(others)) => {
-                write!(f, "requests for VIPs held elsewhere pass: {others}")
-            }
-            (Action::Pass, None) => f.write_str(
-                "requests for VIPs held elsewhere pass: --silence pass, or others got frames \
-                 through the interface when a daemon looked last",
-            ),
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answering { remaining_seconds: s } => write!(f, "answering until +{s:.1} s"),
-            Self::Expired { expired_seconds: s } => write!(f, "expired {s:.1} s ago"),
-            Self::Silent => f.write_str("silent"),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod leases;
 mod maps;
 mod nodes;
 mod objects;
+mod observed;
 mod plane;
 mod policies;
 mod traffic;
@@ -26,6 +27,7 @@ use self::plane::Server;
 pub use self::{
     leases::{Held, LeaseState, NodeLease, VipLease},
     maps::MapEntry,
+    observed::{HTTP_PORT, Samples},
     plane::{Objects, Plane},
     policies::{gateways, policies},
 };

@@ -9,6 +9,7 @@ use crate::{
     config::InterfacePattern,
     conflict::OnConflict,
     datapath::{Hook, Silence},
+    observe::http::HttpAddress,
     ownership::heartbeat::OnApiLoss,
     types::NodeName,
 };
@@ -90,6 +91,17 @@ pub struct RunArgs {
         value_name = "FRAMES-PER-SECOND"
     )]
     pub announce_rate: NonZeroU32,
+    /// Where to serve /metrics, /healthz and /readyz by HTTP; empty: nowhere.
+    #[arg(
+        long,
+        env = "ANNOUNCER_HTTP_ADDRESS",
+        default_value = "0.0.0.0:9842",
+        value_name = "IP:PORT"
+    )]
+    pub http_address: HttpAddress,
+    /// So many VIPs, the first by address, have a metric of their own.
+    #[arg(long, env = "ANNOUNCER_VIP_SERIES", default_value = "1000", value_name = "N")]
+    pub vip_series: usize,
     /// Flags that need a cluster.
     #[command(flatten, next_help_heading = "Kubernetes")]
     pub cluster: ClusterArgs,

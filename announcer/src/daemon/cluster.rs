@@ -13,8 +13,9 @@ use crate::{
     conflict,
     events::{self, Reports},
     intent::{self, index::Links},
+    observe::Ask,
     ownership::{
-        driver::{self, Channels},
+        driver::{self, Channels, Witness},
         machine::Settings,
         store::{Owner, Store},
         timing::Timing,
@@ -33,6 +34,8 @@ pub(super) struct Ownership {
     pub(super) adopted: Option<Adopted>,
     /// Which interfaces can carry frames.
     pub(super) links: watch::Receiver<Option<Links>>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) witness: Witness,
 }
 
 impl Ownership {
@@ -43,17 +46,18 @@ impl Ownership {
         claims: mpsc::Receiver<Heard>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, conflict, macs, adopted, links } = self;
+        let Self { cluster, timing, conflict, macs, adopted, links, asks, witness } = self;
         let (intent_in, intent) = watch::channel(None);
+        let (reports, occurrences) = Reports::channel(witness.metrics.clone());
         let watching = intent::watch::run(
             client.clone(),
             cluster.node.clone(),
             cluster.selection,
-            links,
+            links.clone(),
             intent_in,
+            reports.clone(),
         );
-        let (reports, occurrences) = Reports::channel();
-        let reporting = events::publish(client.clone(), cluster.node.clone(), occurrences);
+        let reporting = events::publish(client.clone(), cluster.node.clone(), links, occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
         let store =
@@ -66,10 +70,10 @@ impl Ownership {
             rebalance: cluster.rebalance,
             probing: conflict.probe_interval.is_some(),
         };
-        let channels = Channels { intent, claims, reports, wire, drain };
+        let channels = Channels { intent, claims, reports, wire, drain, asks };
         tokio::select! {
             ((), (), _) = async { tokio::join!(watching, finding, reporting) } => {}
-            () = driver::run(settings, conflict, adopted, store, channels) => {}
+            () = driver::run(settings, conflict, adopted, store, channels, witness) => {}
         }
     }
 }

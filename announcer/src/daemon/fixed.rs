@@ -8,8 +8,14 @@ use tracing::info;
 
 use crate::{
     config,
-    conflict::{self, Claims, Stranger},
-    ownership::timing::Timing,
+    conflict::{self, Claims, Stranger, What},
+    observe::{Ask, health::Loop},
+    ownership::{
+        driver::Witness,
+        machine::State,
+        report::{Report, VipReport, VipState},
+        timing::Timing,
+    },
     types::{BootTime, MacAddr, NodeName, Vip},
     wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
 };
@@ -25,6 +31,8 @@ pub(super) struct Fixed {
     /// Those that this daemon announces with.
     pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
     pub(super) adopted: Option<Adopted>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) witness: Witness,
 }
 
 impl Fixed {
@@ -36,9 +44,11 @@ impl Fixed {
         mut claims: mpsc::Receiver<Heard>,
         mut draining: watch::Receiver<bool>,
     ) {
-        let Self { vips, timing, conflict, macs, adopted } = self;
+        let Self { vips, timing, conflict, macs, adopted, mut asks, witness } = self;
+        witness.health.set_synced(true);
         let mut ours = Claims::new(conflict, station());
         let now = BootTime::now();
+        let since = now;
         let answered = adopted.map(|adopted| adopted.answering).unwrap_or_default();
         for vip in &vips {
             // A predecessor's that are still answered have been claimed long ago.
@@ -58,7 +68,13 @@ impl Fixed {
             let entries = vips.iter().map(|vip| (*vip, WireEntry::Answer { until })).collect();
             let mut state = WireState { vips: entries, ..WireState::default() };
             ours.follow(now, &mut state);
-            ours.take_notices().iter().for_each(conflict::Notice::log);
+            for notice in ours.take_notices() {
+                notice.log();
+                if notice.what == What::Began {
+                    witness.metrics.conflict_began();
+                }
+            }
+            witness.health.turns(Loop::Ownership);
             let state = Some(Arc::new(state));
             // Each is a write for each VIP: not for every frame that is heard.
             wire.send_if_modified(|current| {
@@ -80,10 +96,37 @@ impl Fixed {
                         }
                     }
                 }
+                Some(ask) = asks.recv() => {
+                    // Who asked may have lost patience.
+                    let _ = ask.send(report(BootTime::now(), since, &vips, &ours, until));
+                }
                 _ = draining.changed() => return,
             }
         }
     }
+}
+
+/// What is known of each VIP, as of now.
+fn report(
+    now: BootTime,
+    since: BootTime,
+    vips: &BTreeSet<Vip>,
+    claims: &Claims,
+    until: BootTime,
+) -> Report {
+    let entry = Some(WireEntry::Answer { until });
+    let vip = |vip: &Vip| {
+        let report = VipReport {
+            state: VipState::new(now, State::Held, claims.hindrance(*vip), entry),
+            holder: None,
+            since: Some(since),
+            services: Arc::default(),
+            conflict: claims.last_claim(*vip),
+        };
+        (*vip, report)
+    };
+    let vips = vips.iter().map(vip).collect();
+    Report { at: now, cluster: None, vips, conflicts: claims.conflicts() }
 }
 
 /// What tells this machine's jitter from others'.

@@ -20,6 +20,7 @@ use crate::{
         netlink::{Netlink, NetlinkError, Snapshot},
     },
     intent::{eligibility::LinkState, index::Links},
+    observe::health::{Health, Loop},
     responder::UplinkChange,
     types::{IfIndex, MacAddr},
     uplink::{Uplink, uplinks},
@@ -58,6 +59,7 @@ pub(super) struct Uplinks {
     /// Of whatever was attached once.
     names: BTreeSet<String>,
     told: Told,
+    health: Health,
 }
 
 /// An interface that is meant and was not to be had.
@@ -73,9 +75,10 @@ impl Uplinks {
         patterns: Vec<InterfacePattern>,
         attached: BTreeMap<IfIndex, Uplink>,
         told: Told,
+        health: Health,
     ) -> Self {
         let names = attached.values().map(|uplink| uplink.name.clone()).collect();
-        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told }
+        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told, health }
     }
 
     /// Follows the interfaces until `ending` says so. What was said last stands while the
@@ -84,7 +87,9 @@ impl Uplinks {
     /// To be ended so, not dropped: an interface that is being attached at that moment is
     /// given to the responder first, which takes it down with the others.
     pub(super) async fn follow(mut self, mut ending: watch::Receiver<bool>) {
-        while let Err(error) = self.follow_once(&mut ending).await {
+        loop {
+            self.health.turns(Loop::Uplinks);
+            let Err(error) = self.follow_once(&mut ending).await else { return };
             warn!(%error, "cannot follow the interfaces; trying again");
             tokio::select! {
                 _ = ending.wait_for(|ending| *ending) => return,
@@ -129,6 +134,7 @@ impl Uplinks {
     async fn until_detached_or_retry(&self) -> Vec<IfIndex> {
         let retry = self.refused.values().map(|refused| refused.again).min();
         loop {
+            self.health.turns(Loop::Uplinks);
             let look = Instant::now() + LOOK;
             tokio::time::sleep_until(retry.map_or(look, |retry| retry.min(look))).await;
             let mut lost = Vec::new();

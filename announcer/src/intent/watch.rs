@@ -1,6 +1,7 @@
 //! Feeds the index from watches, and publishes the intent.
 
 mod feed;
+mod orphans;
 mod rights;
 mod status;
 
@@ -19,13 +20,17 @@ use tracing::{debug, info, warn};
 
 use self::{
     feed::{Fed, FeedEvent, feed},
+    orphans::Orphans,
     status::StatusWriter,
 };
 use super::{
     desired::Intent,
     index::{Index, Kind, Links, Notice, ObjectKey, Selection},
 };
-use crate::types::NodeName;
+use crate::{
+    events::Reports,
+    types::{BootTime, NodeName},
+};
 
 /// Watches what intent depends on, for ever.
 ///
@@ -35,14 +40,17 @@ use crate::types::NodeName;
 /// ineligible. A kind that the API server does not know, or that we may not read,
 /// counts as listed and empty until it changes its mind.
 ///
-/// `links` is what the data plane says of this node's interfaces.
+/// `links` is what the data plane says of this node's interfaces. VIPs that no node may hold
+/// are told of in `reports`.
 pub async fn run(
     client: Client,
     me: NodeName,
     selection: Selection,
     mut links: Receiver<Option<Links>>,
     intent: Sender<Option<Arc<Intent>>>,
+    reports: Reports,
 ) {
+    let mut orphans = Orphans::new(me.clone(), reports);
     let mut status = StatusWriter::new(client.clone());
     let mut watches = Watches {
         index: Index::new(me, selection),
@@ -58,6 +66,13 @@ pub async fn run(
         // Cancel-safe: each branch takes one whole event or nothing.
         tokio::select! {
             Some(event) = watches.feeds.next() => watches.take(event),
+            () = until(orphans.next()) => {
+                let said = intent.borrow().clone();
+                if let Some(said) = said {
+                    orphans.tell(BootTime::now(), &said, &mut watches.index);
+                }
+                continue;
+            }
             step = status.next() => {
                 let index = &watches.index;
                 status.go_on(step, |name| index.statuses().find(|status| status.name == name));
@@ -72,12 +87,20 @@ pub async fn run(
         }
         let Some(new) = watches.intent() else { continue };
         status.schedule(watches.index.statuses(), watches.index.nodes());
+        orphans.follow(BootTime::now(), &new, &mut watches.index);
         let new = Some(new);
         intent.send_if_modified(|current| {
             let changed = *current != new;
             *current = new;
             changed
         });
+    }
+}
+
+async fn until(at: Option<BootTime>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(BootTime::now())).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod log;
 mod lookup;
+mod report;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,16 +21,22 @@ use tracing::debug;
 
 use self::{log::Log, lookup::Lookup};
 use super::{
-    lease::{Answer, Request},
+    lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     pace::Pace,
     store::Store,
+    tenures::{Attempt, Move, Tenures},
     watch::{self as leases, LeaseEvent},
 };
 use crate::{
     conflict::{self, Claims, Stranger},
-    events::{Occurrence, Reports},
-    types::{BootTime, MacAddr, NodeName},
+    events::{Announced, News, Occurrence, Reports},
+    observe::{
+        Ask,
+        health::{Health, Loop, TICK},
+        metrics::{Metrics, RequestResult},
+    },
+    types::{BootTime, MacAddr, NodeName, Vip},
     wire_state::{Adopted, ClaimKind, Heard, WireState},
 };
 
@@ -52,6 +59,17 @@ pub struct Channels {
     pub wire: watch::Sender<Option<Arc<WireState>>>,
     /// Becomes true when everything is to be handed over.
     pub drain: watch::Receiver<bool>,
+    /// Who wants to know what is going on.
+    pub asks: mpsc::Receiver<Ask>,
+}
+
+/// Where the driver leaves word of what it does.
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    /// What is counted.
+    pub metrics: Metrics,
+    /// That it turns, and has read everything once.
+    pub health: Health,
 }
 
 /// Runs the protocol until a drain has come to its end.
@@ -61,11 +79,12 @@ pub async fn run(
     adopted: Option<Adopted>,
     store: Store,
     channels: Channels,
+    witness: Witness,
 ) {
     let api = store.api().clone();
     let events = stream::select(leases::vip_leases(api.clone()), leases::sessions(api));
     let claims = Claims::new(conflicts, settings.me.clone());
-    Driver::new(settings, claims, adopted, store, channels).run(events).await;
+    Driver::new(settings, claims, adopted, store, channels, witness).run(events).await;
 }
 
 struct Driver {
@@ -85,6 +104,8 @@ struct Driver {
     /// One watch for each node that this one monitors.
     monitored: StreamMap<NodeName, BoxStream<'static, LeaseEvent>>,
     log: Log,
+    tenures: Tenures,
+    witness: Witness,
 }
 
 impl Driver {
@@ -94,9 +115,12 @@ impl Driver {
         adopted: Option<Adopted>,
         store: Store,
         channels: Channels,
+        witness: Witness,
     ) -> Self {
         Self {
             patience: settings.timing.request_timeout(),
+            tenures: Tenures::new(settings.me.clone()),
+            witness,
             machine: Machine::new(settings, adopted),
             claims,
             store,
@@ -118,6 +142,7 @@ impl Driver {
             let now = BootTime::now();
             for request in self.machine.poll(now) {
                 if about_vip(&request) {
+                    self.note_attempt(&request);
                     self.waiting.push_back(request);
                 } else {
                     inflight.push(attempt(self.store.clone(), request));
@@ -128,6 +153,8 @@ impl Driver {
             }
             self.follow_monitored();
             self.publish(now);
+            self.witness.health.turns(Loop::Ownership);
+            self.witness.health.set_synced(self.machine.is_synced());
             if self.machine.finished() {
                 return;
             }
@@ -135,7 +162,7 @@ impl Driver {
                 .then(|| self.pace.next(now));
             let deadline = turn.into_iter().chain(self.claims.next_deadline());
             let deadline = deadline.chain([self.machine.next_deadline(now)]).min();
-            let wait = deadline.unwrap_or(now).since(now);
+            let wait = deadline.unwrap_or(now).since(now).min(TICK);
             // Cancel-safe: each branch takes one whole message or nothing.
             tokio::select! {
                 Some(attempted) = inflight.next() => self.answered(attempted),
@@ -146,6 +173,10 @@ impl Driver {
                 (macs, claims) = self.lookup.found() => {
                     macs.into_iter().for_each(|event| self.lease_event(event));
                     claims.into_iter().for_each(|claim| self.judge(claim));
+                }
+                Some(ask) = self.channels.asks.recv() => {
+                    // Who asked may have lost patience.
+                    let _ = ask.send(self.report(BootTime::now()));
                 }
                 Ok(()) = self.channels.drain.changed() => {
                     self.machine.input(BootTime::now(), Input::Drain);
@@ -174,7 +205,43 @@ impl Driver {
         let request = self.waiting.pop_front()?;
         self.pace.take(now);
         self.under_way += 1;
+        let me = Some(&self.machine.settings().me);
+        if let Request::WriteVip { vip, claim: Claim::Released { offered_by, .. }, .. } = &request
+            && offered_by.as_ref() == me
+        {
+            self.tenures.offering(now, *vip);
+        }
         Some(request)
+    }
+
+    /// Why a VIP is taken is known while its request goes out.
+    fn note_attempt(&mut self, request: &Request) {
+        if let Request::WriteVip { vip, claim: Claim::Held { .. }, .. } = request
+            && let Some((why, free_since, from)) = self.machine.takeover(*vip)
+        {
+            self.tenures.taking(*vip, Attempt { why, free_since, from });
+        }
+    }
+
+    fn moved(&mut self, vip: Vip, moved: Option<Move>) {
+        match moved {
+            Some(Move::Taken(attempt)) => {
+                self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
+                self.tell_taken(vip, attempt);
+            }
+            Some(Move::HandedOver { took, .. }) => self.witness.metrics.handed_over(vip, took),
+            None => {}
+        }
+    }
+
+    fn tell_taken(&self, vip: Vip, Attempt { why, from, .. }: Attempt) {
+        let intent = self.channels.intent.borrow();
+        let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&vip));
+        if let (Some(wanted), Some(lease)) = (wanted, self.machine.lease_id(vip)) {
+            let (services, interfaces) = (wanted.services.clone(), wanted.interfaces.clone());
+            let news = News::Announced(Announced { vip, why, from, interfaces, lease });
+            self.channels.reports.send(Occurrence { services, news });
+        }
     }
 
     /// Begins and ends watches as the machine's choice of nodes changes.
@@ -194,12 +261,19 @@ impl Driver {
         let intent = self.channels.intent.borrow_and_update().clone();
         if let Some(intent) = intent {
             self.log.candidacy(intent.candidacy);
+            self.tenures.retain(|vip| intent.vips.contains_key(&vip));
             self.machine.input(BootTime::now(), Input::Intent(intent));
         }
     }
 
     fn lease_event(&mut self, event: LeaseEvent) {
         match event {
+            LeaseEvent::Input(Input::VipLease(vip, seen)) => {
+                let now = BootTime::now();
+                self.machine.input(now, Input::VipLease(vip, seen));
+                let moved = self.tenures.seen(now, vip, self.machine.named_holder(vip));
+                self.moved(vip, moved);
+            }
             LeaseEvent::Input(input) => self.machine.input(BootTime::now(), input),
             LeaseEvent::Macs(node, macs) => {
                 self.macs.retain(|_, owner| *owner != node);
@@ -257,16 +331,21 @@ impl Driver {
     fn tell(&mut self) {
         for notice in self.claims.take_notices() {
             notice.log();
+            if notice.what == conflict::What::Began {
+                self.witness.metrics.conflict_began();
+            }
             let intent = self.channels.intent.borrow();
             let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&notice.vip));
             if let Some(wanted) = wanted.filter(|_| notice.is_edge()) {
                 let services = wanted.services.clone();
-                self.channels.reports.send(Occurrence { services, notice });
+                let news = News::Conflict(notice);
+                self.channels.reports.send(Occurrence { services, news });
             }
         }
     }
 
-    fn answered(&mut self, (request, answer, error): Attempted) {
+    fn answered(&mut self, Attempted { request, answer, error, took }: Attempted) {
+        self.count(&request, &answer, took);
         let now = BootTime::now();
         self.under_way -= usize::from(about_vip(&request));
         if let Some(pause) = error.as_ref().and_then(overloaded) {
@@ -274,12 +353,49 @@ impl Driver {
             self.pace.close(now, pause.mul_f64(1.0 + fastrand::f64()));
         }
         self.log.request(&request, &answer, error.as_ref());
+        let wrote = match (&request, &answer) {
+            (Request::WriteVip { vip, claim, .. }, Answer::Vip(Reply::Ok(_))) => {
+                Some((*vip, matches!(claim, Claim::Held { .. })))
+            }
+            _ => None,
+        };
         self.machine.input(now, Input::Answered(request, answer));
+        if let Some((vip, took)) = wrote {
+            let taken = if took { self.tenures.taken(now, vip) } else { None };
+            let holder = self.machine.named_holder(vip);
+            let moved = taken.or_else(|| self.tenures.seen(now, vip, holder));
+            self.moved(vip, moved);
+        }
+    }
+
+    fn count(&self, request: &Request, answer: &Answer, took: Duration) {
+        let metrics = &self.witness.metrics;
+        let result = match answer {
+            Answer::Node(Reply::Ok(_)) | Answer::Vip(Reply::Ok(_)) => RequestResult::Ok,
+            Answer::Node(Reply::NotFound) | Answer::Vip(Reply::NotFound) => RequestResult::NotFound,
+            Answer::Node(Reply::Conflict) | Answer::Vip(Reply::Conflict) => RequestResult::Conflict,
+            Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed) => RequestResult::Failed,
+        };
+        let verb = match request {
+            Request::ReadNode(_) | Request::ReadVip(_) => "get",
+            Request::WriteNode { expect: None, .. } | Request::WriteVip { expect: None, .. } => {
+                "create"
+            }
+            Request::WriteNode { .. } | Request::WriteVip { .. } => "update",
+        };
+        metrics.requested(verb, "leases", result);
+        if let Request::WriteNode { node, open: true, .. } = request
+            && *node == self.machine.settings().me
+        {
+            metrics.renewed(took, result == RequestResult::Ok);
+        }
     }
 
     fn publish(&mut self, now: BootTime) {
         let ending = *self.channels.drain.borrow();
-        self.log.session(self.machine.heartbeat().session(), ending);
+        if self.log.session(self.machine.heartbeat().session(), ending) {
+            self.witness.metrics.session_opened();
+        }
         let Some(mut state) = self.machine.wire(now) else { return };
         for vip in self.machine.take_first_claims() {
             self.claims.claim_first(now, vip);
@@ -300,11 +416,17 @@ impl Driver {
 }
 
 /// A request, what became of it, and why if that is nothing.
-type Attempted = (Request, Answer, Option<kube::Error>);
+struct Attempted {
+    request: Request,
+    answer: Answer,
+    error: Option<kube::Error>,
+    took: Duration,
+}
 
 async fn attempt(store: Store, request: Request) -> Attempted {
+    let sent = BootTime::now();
     let (answer, error) = store.send(&request).await;
-    (request, answer, error)
+    Attempted { request, answer, error, took: BootTime::now().since(sent) }
 }
 
 const fn about_vip(request: &Request) -> bool {

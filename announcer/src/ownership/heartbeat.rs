@@ -141,6 +141,11 @@ impl Heartbeat {
         self.connected_since
     }
 
+    /// Until when the node may act on its session, or might have: rule 1 of the protocol.
+    pub const fn valid_until(&self) -> BootTime {
+        self.valid_until
+    }
+
     /// Whether the node may act on its session: rule 1 of the protocol.
     pub fn valid(&self, now: BootTime) -> bool {
         self.session.is_some() && now < self.valid_until

@@ -5,6 +5,7 @@
 //! their answers, and calls again at [`Machine::next_deadline`]. What happens to
 //! one VIP is in `rules`.
 
+mod describe;
 mod handover;
 mod rules;
 
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::describe::{State, Takeover, Wait};
 use super::{
     heartbeat::{Heartbeat, OnApiLoss},
     lease::{Answer, Claim, NodeLease, Reply, Request, Seen, VipLease},

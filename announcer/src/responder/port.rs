@@ -9,7 +9,7 @@ use std::{
 
 use super::{InterfaceStatus, announcing::Announcing};
 use crate::{
-    announce::{self, GratuitousSender},
+    announce::{self, GratuitousSender, Kind},
     datapath::{DatapathError, Interface, Silence, Written, plan::MapOp},
     intent::eligibility::LinkState,
     types::{BootTime, IfIndex, Vip},
@@ -173,11 +173,13 @@ impl Port {
         );
     }
 
-    /// Sends the gratuitous ARP and the probes that are due.
-    pub(super) fn announce(&mut self) {
+    /// Sends the gratuitous ARP and the probes that are due. Returns the VIPs whose first
+    /// announcement after a takeover has been sent.
+    pub(super) fn announce(&mut self) -> Vec<Vip> {
         let now = BootTime::now();
+        let mut begun = Vec::new();
         if self.announcing.next_deadline().is_none_or(|deadline| now < deadline) {
-            return;
+            return begun;
         }
         for vip in self.announcing.probes_due(now) {
             match self.sender.probe(vip, self.interface.mac()) {
@@ -194,6 +196,9 @@ impl Port {
             match self.sender.send(announcement, self.interface.mac()) {
                 Ok(()) => {
                     self.gratuitous_sent += u64::from(announcement.kind.frames());
+                    if announcement.kind == Kind::Takeover(1) {
+                        begun.push(announcement.vip);
+                    }
                     self.is_failing = false;
                     tracing::debug!(interface = self.uplink.name, vip = %announcement.vip,
                         kind = ?announcement.kind, "announced");
@@ -201,6 +206,7 @@ impl Port {
                 Err(error) => self.note_failure(announcement.vip, &error),
             }
         }
+        begun
     }
 
     /// The round is lost; the next one comes by itself.

@@ -1,16 +1,19 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::{io, net::Ipv4Addr};
+use std::{io, net::Ipv4Addr, time::Duration};
 
 use serde_json::json;
 
 use super::*;
 use crate::{
-    datapath::{Counter, DatapathError, EffectiveHook, Reason, Totals},
+    datapath::{Counter, DatapathError, EffectiveHook, PinnedMaps, PinnedVip, Reason, Totals},
     intent::eligibility::LinkState,
     types::{IfIndex, MacAddr, Session},
-    uplink::Sharing,
+    uplink::{Sharing, Uplink},
+    wire_state::WireEntry,
 };
+
+mod daemon;
 
 const NOW: BootTime = BootTime::from_nanos(60_000_000_000);
 

@@ -4,8 +4,9 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use announcer::{
     conflict::{Notice, Over, Response, Stranger, What},
-    events::{Occurrence, Reports, publish},
+    events::{News, Occurrence, Reports, publish},
     intent::desired::ServiceRef,
+    observe::metrics::Metrics,
     types::MacAddr,
 };
 use announcer_apiserver::{ApiServer, EVENTS_V1, LabelSelector, Match, SERVICES, Verb};
@@ -42,13 +43,14 @@ async fn the_edges_of_conflicts_are_events() {
     let services: Arc<[ServiceRef]> = [service(&server)].into();
     let config = kube::Config::new(server.url().parse().expect("a URL"));
     let client = kube::Client::try_from(config).expect("a client");
-    let (reports, occurrences) = Reports::channel();
+    let (reports, occurrences) = Reports::channel(Metrics::default());
     let node = "node-1".parse().expect("a node name");
-    let publishing = tokio::spawn(publish(client, node, occurrences));
+    let publishing =
+        tokio::spawn(publish(client, node, tokio::sync::watch::channel(None).1, occurrences));
     let over = What::Over(Over::Quiet);
     for (vip, what) in [(10, What::Began), (11, What::Began), (10, over)] {
-        let notice = notice(vip, what);
-        reports.send(Occurrence { services: services.clone(), notice });
+        let news = News::Conflict(notice(vip, what));
+        reports.send(Occurrence { services: services.clone(), news });
     }
     let created = Match::any().verb(Verb::Create).resource(EVENTS_V1);
     assert!(server.audit().wait_for(&created, 3, LONG));

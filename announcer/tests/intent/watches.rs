@@ -2,10 +2,14 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use announcer::intent::{
-    desired::Intent,
-    index::{Links, Selection},
-    watch,
+use announcer::{
+    events::Reports,
+    intent::{
+        desired::Intent,
+        index::{Links, Selection},
+        watch,
+    },
+    observe::metrics::Metrics,
 };
 use announcer_apiserver::{
     ApiServer, CustomResource, ENDPOINT_SLICES, Fault, GroupResource, Match, NODES, Refusal,
@@ -16,6 +20,11 @@ use tokio::{sync::watch as channel, task::JoinHandle};
 
 /// Far beyond what anything here takes.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Nobody reads them.
+fn reports() -> Reports {
+    Reports::channel(Metrics::default()).0
+}
 
 struct Scene {
     server: ApiServer,
@@ -43,7 +52,8 @@ impl Scene {
         let (links, links_out) = channel::channel(None);
         let (intent_in, intent) = channel::channel(None);
         let me = "n1".parse().expect("a node name");
-        let task = tokio::spawn(watch::run(client, me, selection(), links_out, intent_in));
+        let task =
+            tokio::spawn(watch::run(client, me, selection(), links_out, intent_in, reports()));
         Self { server, intent, links, task }
     }
 
@@ -164,7 +174,8 @@ async fn a_bad_policy_is_told_so_once_by_many_announcers() {
         let (links, links_out) = channel::channel(None);
         let (intent_in, intent) = channel::channel(None);
         let me = "n1".parse().expect("a node name");
-        let task = tokio::spawn(watch::run(client, me, selection(), links_out, intent_in));
+        let task =
+            tokio::spawn(watch::run(client, me, selection(), links_out, intent_in, reports()));
         scenes.push((links, intent, task));
     }
     first.until(&[]).await;

@@ -21,6 +21,7 @@ mod handover;
 mod hang;
 mod history;
 mod links;
+mod observe;
 mod outage;
 mod partitions;
 mod placement;

@@ -18,14 +18,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Log {
     session: Option<Session>,
-    silent_since: Option<BootTime>,
+    /// Since when requests fail, and how the last one did.
+    failing: Option<(BootTime, String)>,
     candidacy: Candidacy,
 }
 
 impl Log {
-    pub(super) fn session(&mut self, session: Option<&Session>, ending: bool) {
+    /// Returns whether there is a session that was not there before.
+    pub(super) fn session(&mut self, session: Option<&Session>, ending: bool) -> bool {
         if self.session.as_ref() == session {
-            return;
+            return false;
         }
         match session {
             Some(session) => info!(%session, "session open"),
@@ -33,6 +35,12 @@ impl Log {
             None => warn!("session over: answering for nothing until a new one is open"),
         }
         self.session = session.cloned();
+        session.is_some()
+    }
+
+    /// Since when requests to the API server fail, and how the last one did.
+    pub(super) const fn failing(&self) -> Option<&(BootTime, String)> {
+        self.failing.as_ref()
     }
 
     pub(super) fn candidacy(&mut self, candidacy: Candidacy) {
@@ -62,15 +70,16 @@ impl Log {
         let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
         if failed {
             let error = error.map_or_else(|| "no answer in time".to_owned(), with_causes);
-            if self.silent_since.is_none() {
-                self.silent_since = Some(now);
+            if self.failing.is_none() {
                 warn!(error, ?request, "a request to the API server failed; trying again");
             } else {
                 debug!(error, ?request, "still no answer from the API server");
             }
+            let since = self.failing.take().map_or(now, |(since, _)| since);
+            self.failing = Some((since, error));
             return;
         }
-        if let Some(since) = self.silent_since.take() {
+        if let Some((since, _)) = self.failing.take() {
             let gap = now.since(since);
             info!(after = ?rounded(gap), "requests to the API server succeed again");
         }

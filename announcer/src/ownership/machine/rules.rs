@@ -88,7 +88,7 @@ impl Machine {
         }
     }
 
-    fn standing(&self, now: BootTime, slot: &Slot) -> Standing {
+    pub(super) fn standing(&self, now: BootTime, slot: &Slot) -> Standing {
         let free = Standing::Free { offered_by: None, offered_to: None };
         let (node, held_in, version) = match (&slot.holder, slot.claim()) {
             (_, Some(Claim::Released { offered_by, offered_to })) => {
@@ -164,6 +164,25 @@ impl Machine {
         if self.draining || !self.heartbeat.valid(now) || !wanted.eligible.contains(me) {
             return (None, None);
         }
+        let at = self.turn(vip, wanted, (offered_by, offered_to), since);
+        if now < at {
+            return (None, Some(at));
+        }
+        let nobody = offered_by.is_none() && slot.holder.is_none();
+        slot.from_nobody = self.settings.probing && nobody;
+        (self.write_mine(vip, slot), None)
+    }
+
+    /// When it is this node's turn to take a VIP that is free since then: nodes follow
+    /// each other by rank.
+    pub(super) fn turn(
+        &self,
+        vip: Vip,
+        wanted: &VipIntent,
+        (offered_by, offered_to): (Option<&NodeName>, Option<&NodeName>),
+        since: BootTime,
+    ) -> BootTime {
+        let me = &self.settings.me;
         let live = self.peers.live().filter(|n| wanted.eligible.contains(*n));
         let rivals = live.filter(|n| Some(*n) != offered_by);
         let rank = placement::vip_rank(vip, me, &wanted.preferred, rivals);
@@ -178,13 +197,7 @@ impl Machine {
             }
             _ => in_turn(rank),
         };
-        let at = since + head_start;
-        if now < at {
-            return (None, Some(at));
-        }
-        let nobody = offered_by.is_none() && slot.holder.is_none();
-        slot.from_nobody = self.settings.probing && nobody;
-        (self.write_mine(vip, slot), None)
+        since + head_start
     }
 
     /// Writes that this node holds the VIP.

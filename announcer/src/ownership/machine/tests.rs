@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{intent::desired::InterfaceScope, types::Session};
 
+mod describe;
 mod handover;
 
 const ME: &str = "node-1";

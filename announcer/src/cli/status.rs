@@ -1,0 +1,45 @@
+//! Flags of `announcer status`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// Flags of `announcer status`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// How to write it (to standard output).
+    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
+    pub output: OutputFormat,
+    /// Write it again and again, this far apart; on a terminal in the same place.
+    #[arg(
+        short,
+        long,
+        env = "ANNOUNCER_WATCH",
+        value_name = "INTERVAL",
+        num_args = 0..=1,
+        default_missing_value = "2s",
+        value_parser = interval
+    )]
+    pub watch: Option<Duration>,
+}
+
+/// How a command's result looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people, in 80 columns.
+    Table,
+    /// For people, with everything.
+    Wide,
+    /// For programs; with --watch one line each time.
+    Json,
+    /// The same as YAML; with --watch one document each time.
+    Yaml,
+}
+
+/// To look more often is to be what is looked at.
+const LEAST: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if interval < LEAST { Err("is less than 100ms".to_owned()) } else { Ok(interval) }
+}

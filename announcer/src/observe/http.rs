@@ -1,0 +1,122 @@
+//! Metrics and health for Prometheus and the kubelet: plain HTTP, nothing secret, nothing
+//! that changes anything.
+
+use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use futures::StreamExt as _;
+use http::StatusCode;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::{
+    Observer,
+    server::{CONNECTIONS, Connections, Reply, connection, reply, text},
+};
+
+/// Of OpenMetrics 1.0, which Prometheus asks for first.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Before a port that is in use is tried again, and after an error in accepting.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Where to serve, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpAddress(pub Option<SocketAddr>);
+
+/// Neither an address with a port nor nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address with a port, like 0.0.0.0:9842 or [::]:9842; leave it empty for none")]
+pub struct HttpAddressError(String);
+
+impl FromStr for HttpAddress {
+    type Err = HttpAddressError;
+
+    fn from_str(s: &str) -> Result<Self, HttpAddressError> {
+        if s.is_empty() {
+            return Ok(Self(None));
+        }
+        s.parse().map(Some).map(Self).map_err(|_| HttpAddressError(s.to_owned()))
+    }
+}
+
+impl fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |address| address.fmt(f))
+    }
+}
+
+/// Serves, for ever. A port that cannot be had is told to the log and tried again: what
+/// answers for VIPs does not depend on who looks at it.
+pub async fn serve(address: HttpAddress, observer: Observer) -> Infallible {
+    let Some(address) = address.0 else { return std::future::pending().await };
+    let mut connections = Connections::new();
+    let mut told = false;
+    loop {
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(
+                        %address, %error,
+                        "no metrics and no health: cannot listen; trying again. Give another \
+                         --http-address, or an empty one for none"
+                    );
+                }
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        told = false;
+        info!(%address, "serving /metrics, /healthz and /readyz");
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+                Some(()) = connections.next() => continue,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let observer = observer.clone();
+                    connections
+                        .push(connection(stream, move |path| answer(observer.clone(), path)));
+                }
+                Err(error) => {
+                    // One that was broken off before it was accepted, or no descriptors.
+                    warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(RETRY).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn answer(observer: Observer, path: String) -> Reply {
+    let health = |healthy: Result<(), String>| match healthy {
+        Ok(()) => text(StatusCode::OK, "ok"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+    };
+    match &*path {
+        "/metrics" => match observer.scrape().await {
+            Ok(metrics) => reply(StatusCode::OK, OPEN_METRICS, metrics),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        "/healthz" => health(observer.alive()),
+        "/readyz" => health(observer.ready().map_err(str::to_owned)),
+        _ => text(StatusCode::NOT_FOUND, "here are /metrics, /healthz and /readyz"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_port_or_is_empty() {
+        for ok in ["0.0.0.0:9842", "127.0.0.1:1", "[::]:9842", ""] {
+            assert_eq!(ok.parse::<HttpAddress>().map(|a| a.to_string()), Ok(ok.to_owned()));
+        }
+        for bad in ["9842", ":9842", "localhost:9842", "0.0.0.0", "0.0.0.0:65536"] {
+            assert!(bad.parse::<HttpAddress>().is_err(), "{bad}");
+        }
+    }
+}
