@@ -17,13 +17,14 @@ use kube::Client;
 use tokio::sync::watch::{Receiver, Sender};
 use tracing::{debug, info, warn};
 
+pub use self::feed::Unreadable;
 use self::{
     feed::{Fed, FeedEvent, feed},
     status::StatusWriter,
 };
 use super::{
     desired::Intent,
-    index::{Index, Kind, Links, Notice, ObjectKey, Selection},
+    index::{Index, Kind, Links, Notice, Object, ObjectKey, Selection},
 };
 use crate::types::NodeName;
 
@@ -79,6 +80,14 @@ pub async fn run(
             changed
         });
     }
+}
+
+/// All objects of a kind, as a daemon would see them now.
+///
+/// # Errors
+/// Why they cannot be listed; it is not tried again.
+pub async fn list(client: &Client, kind: Kind) -> Result<Vec<Object>, Unreadable> {
+    feed::list(client, kind).await
 }
 
 /// Where the watch of one kind stands.
