@@ -115,7 +115,9 @@ impl Unmet {
 impl std::fmt::Display for Unmet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.has {
-            Some(value) => write!(f, "{} is required, and it has {}={value}", self.requirement, self.key),
+            Some(value) => {
+                write!(f, "{} is required, and it has {}={value}", self.requirement, self.key)
+            }
             None => write!(f, "{} is required, and it has no label {}", self.requirement, self.key),
         }
     }

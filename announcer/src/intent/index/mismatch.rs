@@ -4,12 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{
-        desired::InterfaceScope,
-        eligibility::LinkTrouble,
-        rules::RuleError,
-        selector::Unmet,
-    },
+    super::{desired::InterfaceScope, eligibility::LinkTrouble, rules::RuleError, selector::Unmet},
     Index, Links, ObjectKey, RuleId,
     resolve::link_trouble,
 };
@@ -76,16 +71,10 @@ impl Index {
 
     /// What speaks against a node by what its interfaces are like: as that node itself
     /// judges them.
-    pub fn link_trouble_on(
-        &self,
-        vip: Vip,
-        node: &NodeName,
-        links: &Links,
-    ) -> Option<LinkTrouble> {
+    pub fn link_trouble_on(&self, vip: Vip, node: &NodeName, links: &Links) -> Option<LinkTrouble> {
         let claims = self.claims.get(&vip)?;
-        let mut troubles = claims.iter().map(|(_, ids)| {
-            link_trouble(links, &self.policies.interfaces(ids, node))
-        });
+        let mut troubles =
+            claims.iter().map(|(_, ids)| link_trouble(links, &self.policies.interfaces(ids, node)));
         troubles.find(Option::is_some).flatten()
     }
 
