@@ -1,12 +1,14 @@
 //! The command line: typed flags, each with an environment twin.
 
 mod cluster;
+mod explain;
 mod run;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
+    explain::{ExplainArgs, OverviewArgs},
     run::{ClusterArgs, RunArgs},
 };
 
@@ -17,7 +19,8 @@ pub use self::{
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
-    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program).")]
+    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
+    6 not announced (announcer explain).")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -44,17 +47,23 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show what is attached in this network namespace and what it answers, whether or
     /// not a daemon runs.
-    Status(StatusArgs),
+    Status(Box<StatusArgs>),
+    /// Say why a Service or an address is, or is not, announced, and what to do: from any
+    /// machine with a kubeconfig.
+    Explain(Box<ExplainArgs>),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
 }
 
 /// Flags of `announcer status`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
     pub output: OutputFormat,
+    /// Of a whole cluster.
+    #[command(flatten)]
+    pub overview: OverviewArgs,
 }
 
 /// How a command's result looks.
@@ -62,8 +71,12 @@ pub struct StatusArgs {
 pub enum OutputFormat {
     /// For people.
     Table,
+    /// For people, with all there is.
+    Wide,
     /// For programs.
     Json,
+    /// For programs and people.
+    Yaml,
 }
 
 /// How log lines look.

@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod events;
 pub mod exit;
+pub mod explain;
 pub mod intent;
 pub mod ownership;
 pub mod responder;

@@ -1,17 +1,19 @@
 //! The `announcer` command.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, OutputFormat},
+    cli::{Cli, Command, LogFormat, OutputFormat, OverviewArgs},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
     exit::{Code, Failure},
+    explain,
     status::Status,
     types::BootTime,
 };
 use clap::Parser;
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -21,28 +23,42 @@ fn main() -> ExitCode {
         return complain(&Failure { code: Code::Usage, error });
     }
     match command(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => complain(&failure),
     }
 }
 
-fn command(command: Command) -> Result<(), Failure> {
+fn command(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(args) => Ok(daemon::run(Config::new(*args)?)?),
+        Command::Run(args) => daemon::run(Config::new(*args)?)?,
+        Command::Status(args) if args.overview.cluster => {
+            let OverviewArgs { api, selection, cluster: _ } = &args.overview;
+            let overview = runtime()?.block_on(explain::overview(api, selection))?;
+            print(&overview, &overview.wide(), args.output).map_err(Failure::unexpected)?;
+        }
         Command::Status(args) => {
             let inspected = datapath::inspect(datapath::DEFAULT_PIN_ROOT.as_ref());
             let found = runtime()?.block_on(inspected).map_err(DaemonError::from)?;
             let status = Status::new(&found, BootTime::now());
-            print(&status, args.output).map_err(Failure::unexpected)
+            print(&status, &status, args.output).map_err(Failure::unexpected)?;
+        }
+        Command::Explain(args) => {
+            let explanation = runtime()?.block_on(explain::explain(&args))?;
+            print(&explanation, &explanation, args.output).map_err(Failure::unexpected)?;
+            return Ok(match explanation.announced {
+                Some(true) => ExitCode::SUCCESS,
+                Some(false) => ExitCode::from(Code::NotAnnounced as u8),
+                None => ExitCode::from(Code::NotPermitted as u8),
+            });
         }
         Command::Detach => {
             let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
             let detached = datapath::detach_all(datapath::DEFAULT_PIN_ROOT.as_ref())
                 .map_err(DaemonError::from)?;
             tracing::info!(interfaces = detached.len(), "removed what was left");
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -63,14 +79,20 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
 }
 
 /// An error, not a panic, when nobody reads it any more.
-fn print(status: &Status, format: OutputFormat) -> anyhow::Result<()> {
+fn print(
+    result: &(impl Display + Serialize),
+    wide: &impl Display,
+    format: OutputFormat,
+) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match format {
-        OutputFormat::Table => write!(out, "{status}")?,
+        OutputFormat::Table => write!(out, "{result}")?,
+        OutputFormat::Wide => write!(out, "{wide}")?,
         OutputFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, status)?;
+            serde_json::to_writer_pretty(&mut out, result)?;
             writeln!(out)?;
         }
+        OutputFormat::Yaml => write!(out, "{}", serde_saphyr::to_string(result)?)?,
     }
     Ok(out.flush()?)
 }

@@ -233,6 +233,11 @@ impl Index {
         self.nodes.len()
     }
 
+    /// What they are called.
+    pub fn node_names(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.keys()
+    }
+
     /// What people should be told since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
