@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// The kubeconfig cannot be used.
-    #[error("{0}; give --kubeconfig")]
+    #[error(transparent)]
     Credentials(#[from] ClientError),
     /// The API server does not answer.
     #[error(transparent)]

@@ -175,6 +175,13 @@ impl<'a> Case<'a> {
             chain.problem(target, "Service", wrong.remedy(remedy));
             chain.unknown = true;
         } else {
+            if let Some(why @ Unreadable::Forbidden(_)) = self.objects.unreadable.get(&Kind::Policy)
+            {
+                let wrong = not_permitted("L2AnnouncementPolicy objects, which may decide", why);
+                let resource = "l2announcementpolicies.l2announcer.io";
+                let remedy = remedy::may_i(None, "list", resource);
+                chain.note(target, "selection", wrong.remedy(remedy));
+            }
             match target {
                 Target::Service(service) => self.of_service(&mut chain, service, watched),
                 Target::Address(address) => self.of_address(&mut chain, *address, watched),
