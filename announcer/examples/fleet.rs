@@ -21,6 +21,7 @@ use announcer::{
         driver::{self, Channels, Witness},
         heartbeat::OnApiLoss,
         machine::Settings,
+        profile::Profile,
         store::Store,
         timing::Timing,
     },
@@ -89,7 +90,9 @@ async fn main() -> Result<()> {
         let client = client(&args.server, &name, timing)?;
         let (channels, held) = channels(&intent);
         let (_, macs) = watch::channel(BTreeSet::from([mac(nodes.len())]));
-        let store = Store::new(client, &args.namespace, timing, name.clone(), macs, Arc::default());
+        let (_, profile) = watch::channel(Profile::default());
+        let (node, owner) = (name.clone(), Arc::default());
+        let store = Store::new(client, &args.namespace, timing, node, macs, profile, owner);
         let settings = settings(name, timing);
         let later = args.apart * u32::try_from(nodes.len())?;
         nodes.spawn(async move {

@@ -1,6 +1,7 @@
 //! The command line: typed flags, each with an environment twin.
 
 mod cluster;
+mod explain;
 mod run;
 mod status;
 
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
+    explain::{ExplainArgs, OverviewArgs},
     run::{ClusterArgs, RunArgs},
     status::{OutputFormat, StatusArgs},
 };
@@ -21,7 +23,8 @@ pub use self::{
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
-    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program).")]
+    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
+    6 not announced (announcer explain).")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -52,7 +55,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show what the daemon of this network namespace holds, answers and waits for; or,
     /// without a daemon, what is attached and pinned.
-    Status(StatusArgs),
+    Status(Box<StatusArgs>),
+    /// Say why a Service or an address is, or is not, announced, and what to do: from any
+    /// machine with a kubeconfig.
+    Explain(Box<ExplainArgs>),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
     /// Check the settings of `announcer run` and print those in effect, each with where it

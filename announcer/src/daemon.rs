@@ -37,7 +37,11 @@ use crate::{
         http::{self, HttpAddress},
         socket,
     },
-    ownership::{driver::Witness, timing::Timing},
+    ownership::{
+        driver::Witness,
+        profile::{Profile, Settings},
+        timing::Timing,
+    },
     responder::{OnStop, Responder},
     types::Vip,
 };
@@ -116,8 +120,11 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let (responder_in, changes) = mpsc::channel(1);
     let (links_in, links) = watch::channel(None);
     let (macs_in, macs) = watch::channel(attached.values().filter_map(|u| u.mac).collect());
-    let told = Told { responder: responder_in, links: links_in, macs: macs_in };
-    let uplinks = Uplinks::new(datapath, patterns, attached, told, observer.health());
+    let (profile_in, profile) = watch::channel(source.profile());
+    let told =
+        Told { responder: responder_in, links: links_in, macs: macs_in, profile: profile_in };
+    let hooks = interfaces.iter().map(|(i, _)| (i.index(), i.hook())).collect();
+    let uplinks = Uplinks::new(datapath, patterns, attached, hooks, told, observer.health());
     let (wire, states) = watch::channel(None);
     // A task that panics drops its sender; without this one the responder would
     // take that for an orderly end and detach.
@@ -155,6 +162,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
                 timing: config.timing,
                 conflict: config.conflict,
                 macs,
+                profile,
                 adopted,
                 links,
                 asks,
@@ -227,6 +235,15 @@ impl Connected {
                 Self::Cluster(cluster, client)
             }
         })
+    }
+
+    /// What the node lease is to say, as far as it is known before any interface is.
+    fn profile(&self) -> Profile {
+        let settings = match self {
+            Self::Static(_) => None,
+            Self::Cluster(cluster, _) => Some(Settings::of(&cluster.selection)),
+        };
+        Profile { settings, interfaces: None }
     }
 
     /// What an orderly end leaves behind.

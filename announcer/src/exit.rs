@@ -5,6 +5,7 @@ use crate::{
     config::ConfigError,
     daemon::DaemonError,
     datapath::{DatapathError, namespace::InstanceLockError},
+    explain::ExplainError,
 };
 
 /// Exit codes, as `--help` and the README list them.
@@ -21,6 +22,8 @@ pub enum Code {
     Unsupported = 4,
     /// Somebody else is there: another daemon, or another's program.
     Occupied = 5,
+    /// `announcer explain` found out why something is not announced.
+    NotAnnounced = 6,
 }
 
 /// Why a command failed: for people, and for scripts.
@@ -48,6 +51,16 @@ impl From<ConfigError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self { code: Code::Usage, error: error.into() }
+    }
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        let code = match &error {
+            ExplainError::Credentials(_) => Code::Usage,
+            ExplainError::Gather(_) => Code::Unexpected,
+        };
+        Self { code, error: error.into() }
     }
 }
 

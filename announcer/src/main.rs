@@ -1,14 +1,16 @@
 //! The `announcer` command.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, RunArgs},
+    cli::{Cli, Command, LogFormat, OverviewArgs, RunArgs},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
     exit::{Code, Failure},
+    explain,
     observe::show,
+    output,
     settings::{self, Effective, Parsed, SettingsError},
 };
 use anyhow::Context as _;
@@ -29,36 +31,50 @@ fn main() -> ExitCode {
         return complain(&Failure { code: Code::Usage, error });
     }
     match command(cli.command, &effective) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => complain(&failure),
     }
 }
 
-fn command(command: Command, effective: &Effective) -> Result<(), Failure> {
+fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(args) => Ok(daemon::run(config(*args, effective)?)?),
+        Command::Run(args) => daemon::run(config(*args, effective)?)?,
         Command::Config(args) => {
             config(*args, effective)?;
-            print(|out| write!(out, "{effective}").map_err(Into::into))
+            output::write(effective)?;
+        }
+        Command::Status(args) if args.overview.cluster => {
+            let OverviewArgs { api, selection, cluster: _ } = &args.overview;
+            let overview = runtime()?.block_on(explain::overview(api, selection))?;
+            output::show(&overview, overview.wide(), args.output)?;
+        }
+        Command::Status(args) => runtime()?.block_on(show::show(&args))?,
+        Command::Explain(args) => {
+            let explanation = runtime()?.block_on(explain::explain(&args))?;
+            output::show(&explanation, &explanation, args.output)?;
+            return Ok(match explanation.announced {
+                Some(true) => ExitCode::SUCCESS,
+                Some(false) => ExitCode::from(Code::NotAnnounced as u8),
+                None => ExitCode::from(Code::NotPermitted as u8),
+            });
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "announcer", &mut script);
-            print(|out| out.write_all(&script).map_err(Into::into))
+            output::write(String::from_utf8_lossy(&script))?;
         }
         Command::Man { directory } => std::fs::create_dir_all(&directory)
             .and_then(|()| clap_mangen::generate_to(Cli::command(), &directory))
             .with_context(|| format!("writing man pages into {}", directory.display()))
-            .map_err(Failure::unexpected),
-        Command::Status(args) => runtime()?.block_on(show::show(args)),
+            .map_err(Failure::unexpected)?,
         Command::Detach => {
             let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
             let detached = datapath::detach_all(datapath::DEFAULT_PIN_ROOT.as_ref())
                 .map_err(DaemonError::from)?;
             tracing::info!(interfaces = detached.len(), "removed what was left");
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn config(args: RunArgs, effective: &Effective) -> Result<Config, Failure> {
@@ -87,14 +103,6 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-/// An error, not a panic, when nobody reads it any more.
-fn print(
-    what: impl FnOnce(&mut std::io::StdoutLock<'_>) -> anyhow::Result<()>,
-) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    what(&mut out).and_then(|()| Ok(out.flush()?)).map_err(Failure::unexpected)
 }
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::OverviewArgs;
+
 /// Flags of `announcer status`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
@@ -21,6 +23,9 @@ pub struct StatusArgs {
         value_parser = interval
     )]
     pub watch: Option<Duration>,
+    /// Of a whole cluster.
+    #[command(flatten)]
+    pub overview: OverviewArgs,
 }
 
 /// How a command's result looks.

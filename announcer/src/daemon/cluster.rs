@@ -17,6 +17,7 @@ use crate::{
     ownership::{
         driver::{self, Channels, Witness},
         machine::Settings,
+        profile::Profile,
         store::{Owner, Store},
         timing::Timing,
     },
@@ -31,6 +32,8 @@ pub(super) struct Ownership {
     pub(super) conflict: conflict::Settings,
     /// Those that this node announces with.
     pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
+    /// What the node lease says besides.
+    pub(super) profile: watch::Receiver<Profile>,
     pub(super) adopted: Option<Adopted>,
     /// Which interfaces can carry frames.
     pub(super) links: watch::Receiver<Option<Links>>,
@@ -46,7 +49,7 @@ impl Ownership {
         claims: mpsc::Receiver<Heard>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, conflict, macs, adopted, links, asks, witness } = self;
+        let Self { cluster, timing, conflict, macs, profile, adopted, links, asks, witness } = self;
         let (intent_in, intent) = watch::channel(None);
         let (reports, occurrences) = Reports::channel(witness.metrics.clone());
         let watching = intent::watch::run(
@@ -60,8 +63,8 @@ impl Ownership {
         let reporting = events::publish(client.clone(), cluster.node.clone(), links, occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
-        let store =
-            Store::new(client, &cluster.namespace, timing, cluster.node.clone(), macs, owner);
+        let (node, namespace) = (cluster.node.clone(), &cluster.namespace);
+        let store = Store::new(client, namespace, timing, node, macs, profile, owner);
         let settings = Settings {
             me: cluster.node,
             timing,

@@ -16,11 +16,12 @@ use super::attach::attach_to;
 use crate::{
     config::InterfacePattern,
     datapath::{
-        Datapath, DatapathError,
+        Datapath, DatapathError, EffectiveHook,
         netlink::{Netlink, NetlinkError, Snapshot},
     },
     intent::{eligibility::LinkState, index::Links},
     observe::health::{Health, Loop},
+    ownership::profile::{InterfaceProfile, Profile},
     responder::UplinkChange,
     types::{IfIndex, MacAddr},
     uplink::{Uplink, uplinks},
@@ -45,6 +46,8 @@ pub(super) struct Told {
     pub(super) links: watch::Sender<Option<Links>>,
     /// Whoever publishes them, of the MACs that this node announces with.
     pub(super) macs: watch::Sender<BTreeSet<MacAddr>>,
+    /// Whoever publishes it, of what this node's interfaces are.
+    pub(super) profile: watch::Sender<Profile>,
 }
 
 /// The interfaces that the daemon serves.
@@ -54,6 +57,8 @@ pub(super) struct Uplinks {
     patterns: Vec<InterfacePattern>,
     /// Those that it is attached to.
     attached: BTreeMap<IfIndex, Uplink>,
+    /// Where on each of them.
+    hooks: BTreeMap<IfIndex, EffectiveHook>,
     /// Those that it could not be attached to, and when to try again.
     refused: BTreeMap<IfIndex, Refused>,
     /// Of whatever was attached once.
@@ -74,11 +79,16 @@ impl Uplinks {
         datapath: Datapath,
         patterns: Vec<InterfacePattern>,
         attached: BTreeMap<IfIndex, Uplink>,
+        hooks: BTreeMap<IfIndex, EffectiveHook>,
         told: Told,
         health: Health,
     ) -> Self {
         let names = attached.values().map(|uplink| uplink.name.clone()).collect();
-        Self { datapath, patterns, attached, refused: BTreeMap::new(), names, told, health }
+        let refused = BTreeMap::new();
+        let uplinks = Self { datapath, patterns, attached, hooks, refused, names, told, health };
+        // The first node lease says it already.
+        uplinks.publish_profiles(uplinks.profiles());
+        uplinks
     }
 
     /// Follows the interfaces until `ending` says so. What was said last stands while the
@@ -163,6 +173,7 @@ impl Uplinks {
                 continue;
             }
             self.attached.remove(&index);
+            self.hooks.remove(&index);
             self.close(index).await;
         }
         self.refused.retain(|index, _| wanted.contains_key(index));
@@ -187,6 +198,7 @@ impl Uplinks {
                 self.refused.remove(&index);
                 self.names.insert(uplink.name.clone());
                 self.attached.insert(index, uplink.clone());
+                self.hooks.insert(index, interface.hook());
                 self.tell(UplinkChange::Attached(Box::new(interface), uplink)).await;
             }
             Err(error) => self.note_refusal(index, uplink.name, &error),
@@ -212,15 +224,39 @@ impl Uplinks {
         let _ = self.told.responder.send(change).await;
     }
 
+    /// What each interface is like that is served, or should be.
+    fn profiles(&self) -> BTreeMap<String, InterfaceProfile> {
+        let missing = InterfaceProfile::without_program(LinkState::Missing);
+        let missing = self.names.iter().map(|name| (name.clone(), missing.clone()));
+        let refused = self.refused.values().map(|refused| {
+            (refused.name.clone(), InterfaceProfile::without_program(LinkState::Unattached))
+        });
+        let attached = self.attached.iter().map(|(index, uplink)| {
+            let Uplink { name, link, mac, .. } = uplink;
+            let profile = match self.hooks.get(index) {
+                Some(hook) => InterfaceProfile::attached(*link, hook, *mac),
+                None => InterfaceProfile::without_program(*link),
+            };
+            (name.clone(), profile)
+        });
+        // What comes later has the say.
+        missing.chain(refused).chain(attached).collect()
+    }
+
+    fn publish_profiles(&self, profiles: BTreeMap<String, InterfaceProfile>) {
+        self.told.profile.send_if_modified(|said| {
+            let modified = said.interfaces.as_ref() != Some(&profiles);
+            said.interfaces = Some(profiles);
+            modified
+        });
+    }
+
     fn publish(&self) {
-        let mut links: Links =
-            self.names.iter().map(|name| (name.clone(), LinkState::Missing)).collect();
-        for Refused { name, .. } in self.refused.values() {
-            links.insert(name.clone(), LinkState::Unattached);
-        }
-        for uplink in self.attached.values() {
-            links.insert(uplink.name.clone(), uplink.link);
-        }
+        let profiles = self.profiles();
+        let links: Links =
+            profiles.iter().map(|(name, profile)| (name.clone(), profile.link)).collect();
+        // Before intent knows: a session that ends for it ends with a lease that says why.
+        self.publish_profiles(profiles);
         self.told.links.send_if_modified(|said| {
             if said.as_ref() == Some(&links) {
                 return false;

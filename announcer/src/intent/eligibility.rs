@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::index::{ObjectKey, RuleId};
 
 /// Why a node may not hold a VIP.
@@ -49,9 +51,11 @@ pub enum LinkTrouble {
 }
 
 /// What the data plane says of one interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LinkState {
     /// Up, with carrier.
+    #[serde(rename = "up")]
     Fit,
     /// Up, but nothing is connected.
     NoCarrier,

@@ -7,6 +7,7 @@
 mod endpoints;
 mod explain;
 mod facts;
+mod mismatch;
 mod object;
 mod policies;
 mod resolve;
@@ -27,6 +28,7 @@ use self::{
 };
 pub use self::{
     explain::{NodeReport, ServiceReport, Traffic, VipReport},
+    mismatch::RuleReport,
     object::{BadPolicy, Kind, Notice, Object, ObjectKey, ParentKey, Wants, key},
     policies::RuleId,
     status::{ACCEPTED, PolicyStatus},
@@ -229,6 +231,11 @@ impl Index {
     /// How many Nodes there are.
     pub fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// What they are called.
+    pub fn node_names(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes.keys()
     }
 
     /// What people should be told since the last call.

@@ -1,6 +1,9 @@
 //! Label selectors, as people type them on a command line and as objects have them.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::core::{Expression, Selector, SelectorExt};
@@ -61,8 +64,62 @@ pub struct SelectorError {
 
 impl LabelSelector {
     /// Whether the labels satisfy every requirement.
-    pub fn matches(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.matches(labels)
+    }
+
+    /// The requirements that the labels do not satisfy; none if they [match](Self::matches).
+    pub fn unmet(&self, labels: &BTreeMap<String, String>) -> Vec<Unmet> {
+        let expressions = self.0.clone().into_iter();
+        let failed = expressions.filter(|expression| !expression.matches(labels));
+        failed.map(|expression| Unmet::new(expression, labels)).collect()
+    }
+}
+
+/// A requirement of a selector that labels do not satisfy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The requirement, in kubectl's syntax.
+    pub requirement: String,
+    /// The label that it is about.
+    pub key: String,
+    /// What the label is; `None`: there is no such label.
+    pub has: Option<String>,
+    /// A value that would satisfy the requirement; `None`: the label must go.
+    pub wants: Option<String>,
+}
+
+impl Unmet {
+    fn new(expression: Expression, labels: &BTreeMap<String, String>) -> Self {
+        let requirement = expression.to_string();
+        let (key, wants) = match expression {
+            Expression::Equal(key, value) => (key, Some(value)),
+            Expression::In(key, values) => (key, values.into_iter().next()),
+            Expression::Exists(key) => (key, Some("true".to_owned())),
+            Expression::NotEqual(key, _)
+            | Expression::NotIn(key, _)
+            | Expression::DoesNotExist(key) => (key, None),
+        };
+        Self { requirement, has: labels.get(&key).cloned(), key, wants }
+    }
+
+    /// What `kubectl label` has to be told.
+    pub fn edit(&self) -> String {
+        match &self.wants {
+            Some(value) => format!("{}={value}", self.key),
+            None => format!("{}-", self.key),
+        }
+    }
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.has {
+            Some(value) => {
+                write!(f, "{} is required, and it has {}={value}", self.requirement, self.key)
+            }
+            None => write!(f, "{} is required, and it has no label {}", self.requirement, self.key),
+        }
     }
 }
 
@@ -181,6 +238,39 @@ mod tests {
             let selector: LabelSelector = text.parse().expect(text);
             assert_eq!(selector.matches(&labels), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_unmet_is_named_with_what_would_meet_it() {
+        let labels: BTreeMap<_, _> = [("app", "web"), ("tier", "front")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into_iter()
+            .collect();
+        for (text, edits) in [
+            ("app=web,tier in (front,back)", &[][..]),
+            ("app=db", &["app=db"]),
+            ("zone in (b,a),app", &["zone=a"]),
+            ("zone", &["zone=true"]),
+            ("app!=web,tier notin (front),!app", &["app-", "tier-", "app-"]),
+        ] {
+            let selector: LabelSelector = text.parse().expect(text);
+            let unmet = selector.unmet(&labels);
+            assert_eq!(unmet.is_empty(), selector.matches(&labels), "{text}");
+            let told: Vec<_> = unmet.iter().map(Unmet::edit).collect();
+            assert_eq!(told, edits, "{text}");
+            let mut mended = labels.clone();
+            for Unmet { key, wants, .. } in unmet {
+                match wants {
+                    Some(value) => drop(mended.insert(key, value)),
+                    None => drop(mended.remove(&key)),
+                }
+            }
+            assert!(selector.matches(&mended), "{text}");
+        }
+        let selector: LabelSelector = "app=db,zone".parse().expect("a selector");
+        let said: Vec<_> = selector.unmet(&labels).iter().map(ToString::to_string).collect();
+        assert!(said[0].contains("app=db") && said[0].contains("app=web"), "{said:?}");
+        assert!(said[1].contains("no label zone"), "{said:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use kube::Client;
 use tokio::sync::watch::{Receiver, Sender};
 use tracing::{debug, info, warn};
 
+pub use self::feed::Unreadable;
 use self::{
     feed::{Fed, FeedEvent, feed},
     orphans::Orphans,
@@ -25,7 +26,7 @@ use self::{
 };
 use super::{
     desired::Intent,
-    index::{Index, Kind, Links, Notice, ObjectKey, Selection},
+    index::{Index, Kind, Links, Notice, Object, ObjectKey, Selection},
 };
 use crate::{
     events::Reports,
@@ -102,6 +103,14 @@ async fn until(at: Option<BootTime>) {
         Some(at) => tokio::time::sleep(at.since(BootTime::now())).await,
         None => std::future::pending().await,
     }
+}
+
+/// All objects of a kind, as a daemon would see them now.
+///
+/// # Errors
+/// Why they cannot be listed; it is not tried again.
+pub async fn list(client: &Client, kind: Kind) -> Result<Vec<Object>, Unreadable> {
+    feed::list(client, kind).await
 }
 
 /// Where the watch of one kind stands.

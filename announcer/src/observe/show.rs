@@ -19,8 +19,8 @@ const REDRAW: &str = "\x1b[H\x1b[J";
 ///
 /// # Errors
 /// What is pinned cannot be read, or the output is closed.
-pub async fn show(args: StatusArgs) -> Result<(), Failure> {
-    let StatusArgs { output, watch } = args;
+pub async fn show(args: &StatusArgs) -> Result<(), Failure> {
+    let StatusArgs { output, watch, overview: _ } = *args;
     let mut told = false;
     loop {
         let (status, why) = look().await?;

@@ -20,6 +20,7 @@ pub mod machine;
 pub mod pace;
 pub mod peers;
 pub mod placement;
+pub mod profile;
 pub mod report;
 pub mod store;
 pub mod tenures;

@@ -1,6 +1,8 @@
 //! Lease objects: names, fields, and the requests about them. The only file
 //! that knows what a Lease looks like on the API server.
 
+mod record;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -15,8 +17,10 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use tokio::sync::watch;
 
+pub use self::record::{NodeRecord, Records, VipRecord};
 use super::{
     lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Version, VipLease},
+    profile::Profile,
     timing::Timing,
 };
 use crate::types::{MacAddr, NodeName, Session, Vip};
@@ -33,6 +37,10 @@ pub const OFFERED_BY_ANNOTATION: &str = "l2announcer.io/offered-by";
 pub const OFFERED_TO_ANNOTATION: &str = "l2announcer.io/offered-to";
 /// Annotation on node leases: the MAC addresses that the node announces with.
 pub const MACS_ANNOTATION: &str = "l2announcer.io/macs";
+/// Annotation on node leases: the daemon's settings that bear on which VIPs there are (JSON).
+pub const SETTINGS_ANNOTATION: &str = "l2announcer.io/settings";
+/// Annotation on node leases: the interfaces that the daemon answers on (JSON).
+pub const INTERFACES_ANNOTATION: &str = "l2announcer.io/interfaces";
 
 const NODE_PREFIX: &str = "announcer-node-";
 const VIP_PREFIX: &str = "announcer-vip-";
@@ -162,12 +170,13 @@ pub struct Store {
     timing: Timing,
     me: NodeName,
     macs: watch::Receiver<BTreeSet<MacAddr>>,
+    profile: watch::Receiver<Profile>,
     owner: Owner,
 }
 
 impl Store {
     /// `macs` are published in the own node lease with each renewal, so that other
-    /// announcers know them from strangers; `owner`, once it is known, is this node's Node
+    /// announcers know them from strangers, and `profile` for people; `owner`, once it is known, is this node's Node
     /// object, with which its lease is collected.
     pub fn new(
         client: Client,
@@ -175,9 +184,10 @@ impl Store {
         timing: Timing,
         me: NodeName,
         macs: watch::Receiver<BTreeSet<MacAddr>>,
+        profile: watch::Receiver<Profile>,
         owner: Owner,
     ) -> Self {
-        Self { api: Api::namespaced(client, namespace), timing, me, macs, owner }
+        Self { api: Api::namespaced(client, namespace), timing, me, macs, profile, owner }
     }
 
     /// Whether this node announces with this MAC address.
@@ -260,6 +270,14 @@ impl Store {
                     let macs = self.macs.borrow();
                     let macs: Vec<_> = macs.iter().map(MacAddr::to_string).collect();
                     add(&mut metadata.annotations, MACS_ANNOTATION, macs.join(","));
+                    let texts = self.profile.borrow().to_texts();
+                    for (key, text) in
+                        [SETTINGS_ANNOTATION, INTERFACES_ANNOTATION].into_iter().zip(texts)
+                    {
+                        if let Some(text) = text {
+                            add(&mut metadata.annotations, key, text);
+                        }
+                    }
                     // The lease before it may have gone with a Node that is no more: named
                     // as the owner again, that one would take this one along.
                     if expect.is_none() {

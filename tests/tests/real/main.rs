@@ -21,6 +21,7 @@ mod conflict;
 mod crash;
 #[path = "../cluster/eligibility.rs"]
 mod eligibility;
+mod explain;
 #[path = "../cluster/handover.rs"]
 mod handover;
 #[path = "../cluster/hang.rs"]

@@ -161,6 +161,13 @@ impl Policies {
         flags.into_iter().chain(policies)
     }
 
+    /// The policies that are not accepted, and what is wrong with each.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (RuleId, &[RuleError])> {
+        self.by_name.iter().filter_map(|(name, policy)| {
+            Some((RuleId::Policy(name.clone()), policy.rule.as_ref().err()?.as_slice()))
+        })
+    }
+
     /// A rule in force.
     pub(super) fn rule(&self, id: &RuleId) -> Option<&Placed> {
         match id {

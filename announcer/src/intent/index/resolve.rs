@@ -10,7 +10,7 @@ use super::{
         desired::{Candidacy, InterfaceScope, ServiceRef, VipIntent},
         eligibility::{LinkState, LinkTrouble, NotAnnounced},
     },
-    Index, Intent, NAME_PSEUDO_LABEL, NAMESPACE_PSEUDO_LABEL, Notice, ObjectKey, RuleId,
+    Index, Intent, Links, NAME_PSEUDO_LABEL, NAMESPACE_PSEUDO_LABEL, Notice, ObjectKey, RuleId,
     ServiceFacts,
     endpoints::Locality,
     policies::Placed,
@@ -214,7 +214,7 @@ impl Index {
     /// A Service's labels for selection. Its own go before those of the Gateway
     /// or Ingress that it was made for (a Gateway's before an Ingress's, then by
     /// name), and the pseudo-labels before all.
-    fn labels(&self, key: &ObjectKey, facts: &ServiceFacts) -> BTreeMap<String, String> {
+    pub(super) fn labels(&self, key: &ObjectKey, facts: &ServiceFacts) -> BTreeMap<String, String> {
         let parents = facts.parents.iter().rev().filter_map(|parent| self.parents.get(parent));
         let labels = parents.chain([&facts.labels]).flatten().map(|(k, v)| (&**k, &**v));
         let pseudo = [(NAMESPACE_PSEUDO_LABEL, &*key.namespace), (NAME_PSEUDO_LABEL, &*key.name)];
@@ -334,16 +334,20 @@ impl Index {
 
     /// What speaks against this node: one fit interface of those meant is enough.
     fn link_trouble(&self, scope: &InterfaceScope) -> Option<LinkTrouble> {
-        let links = self.links.as_ref()?;
-        let mut meant = links.iter().filter(|(name, _)| scope.includes(name)).peekable();
-        let Some((first, state)) = meant.peek().copied() else {
-            return Some(LinkTrouble::NoneMatches { wanted: scope.to_string() });
-        };
-        if meant.any(|(_, state)| *state == LinkState::Fit) {
-            return None;
-        }
-        Some(LinkTrouble::Unfit { interface: first.clone(), state: *state })
+        link_trouble(self.links.as_ref()?, scope)
     }
+}
+
+/// What speaks against a node whose interfaces are like this.
+pub(super) fn link_trouble(links: &Links, scope: &InterfaceScope) -> Option<LinkTrouble> {
+    let mut meant = links.iter().filter(|(name, _)| scope.includes(name)).peekable();
+    let Some((first, state)) = meant.peek().copied() else {
+        return Some(LinkTrouble::NoneMatches { wanted: scope.to_string() });
+    };
+    if meant.any(|(_, state)| *state == LinkState::Fit) {
+        return None;
+    }
+    Some(LinkTrouble::Unfit { interface: first.clone(), state: *state })
 }
 
 /// The nodes for a VIP that Services share, and whether they are divided over it.

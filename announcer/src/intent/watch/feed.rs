@@ -83,6 +83,37 @@ pub(super) fn feed(client: &Client, kind: Kind) -> BoxStream<'static, FeedEvent>
     }
 }
 
+/// All objects of a kind, as they are now: one list, and no second try.
+pub(super) async fn list(client: &Client, kind: Kind) -> Result<Vec<Object>, Unreadable> {
+    let mut feed = feed(client, kind);
+    let mut objects = Vec::new();
+    while let Some(FeedEvent { what, .. }) = feed.next().await {
+        match what {
+            Fed::Listing => objects.clear(),
+            Fed::Listed(object) | Fed::Applied(object) => objects.push(object),
+            Fed::ListDone | Fed::Deleted(_) => return Ok(objects),
+            Fed::Absent => return Err(Unreadable::Absent),
+            Fed::Forbidden(error) => return Err(Unreadable::Forbidden(error)),
+            Fed::Broken(error) => return Err(Unreadable::Broken(error)),
+        }
+    }
+    Ok(objects)
+}
+
+/// Why the objects of a kind could not be listed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The API server does not know the kind.
+    #[error("not installed in this cluster")]
+    Absent,
+    /// They may not be listed; with what the API server says.
+    #[error("may not be listed: {0}")]
+    Forbidden(String),
+    /// Anything else.
+    #[error("cannot be listed: {0}")]
+    Broken(String),
+}
+
 /// An object that cannot be read must not hide the others.
 fn policy(DeserializeGuard(policy): DeserializeGuard<L2AnnouncementPolicy>) -> Object {
     match policy {

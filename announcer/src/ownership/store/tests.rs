@@ -1,6 +1,10 @@
 //! Every claim and session survives the way through a Lease object.
 
-use super::*;
+use super::{
+    super::profile::{InterfaceProfile, Settings},
+    *,
+};
+use crate::intent::eligibility::LinkState;
 
 fn store() -> Store {
     let timing = Timing::new(Duration::from_secs(3), Duration::from_secs(1)).expect("valid timing");
@@ -8,7 +12,64 @@ fn store() -> Store {
     let client = Client::try_from(config).expect("a client");
     let me = "node-1".parse().expect("a node name");
     let macs = BTreeSet::from(["02:00:00:00:00:01".parse().expect("a MAC")]);
-    Store::new(client, "announcer-system", timing, me, watch::channel(macs).1, Arc::default())
+    let (macs, profile) = (watch::channel(macs).1, watch::channel(profile()).1);
+    Store::new(client, "announcer-system", timing, me, macs, profile, Arc::default())
+}
+
+fn profile() -> Profile {
+    let settings = Settings {
+        version: "1.2.3".to_owned(),
+        service_selector: "announce in (yes,true)".to_owned(),
+        load_balancer_class: "l2announcer.io/l2".to_owned(),
+        require_class: true,
+        external_ips: false,
+        exclude_cordoned: true,
+    };
+    let mac = "02:00:00:00:00:01".parse().ok();
+    let interfaces = [
+        ("ens18", InterfaceProfile::attached(LinkState::NoCarrier, "tcx", mac)),
+        ("ens19", InterfaceProfile::without_program(LinkState::Missing)),
+    ];
+    let interfaces = interfaces.map(|(name, interface)| (name.to_owned(), interface));
+    Profile { settings: Some(settings), interfaces: Some(interfaces.into()) }
+}
+
+#[tokio::test]
+async fn what_a_node_says_of_itself_round_trips() {
+    let store = store();
+    let node: NodeName = "node-1".parse().expect("a node name");
+    let write = |node: &NodeName, expect| Request::WriteNode {
+        node: node.clone(),
+        expect,
+        transitions: 3,
+        open: true,
+    };
+    let lease = stored(&store, &write(&node, None), 9);
+    let mut records = Records::default();
+    records.insert(&lease);
+    let record = &records.nodes[&node];
+    assert_eq!(record.profile, profile());
+    assert_eq!(record.duration, Duration::from_secs(3));
+    let settings = record.profile.settings.as_ref().expect("they were written");
+    let selection = settings.selection().expect("the selector is one");
+    assert_eq!(
+        Settings { version: settings.version.clone(), ..Settings::of(&selection) },
+        *settings
+    );
+
+    // Of another node it says nothing: that is the other's to say.
+    let other: NodeName = "node-2".parse().expect("a node name");
+    let expect = Expect { uid: "8d6f".to_owned(), version: Version(8) };
+    let fence = stored(&store, &write(&other, Some(expect)), 9);
+    records.insert(&fence);
+    assert_eq!(records.nodes[&other].profile, Profile::default());
+
+    // What cannot be read is unknown, and the session is not.
+    let mut garbled = lease;
+    add(&mut garbled.metadata.annotations, SETTINGS_ANNOTATION, "{".to_owned());
+    records.insert(&garbled);
+    assert_eq!(records.nodes[&node].profile.settings, None);
+    assert!(records.nodes[&node].lease.open);
 }
 
 /// The object as the API server would give it back.

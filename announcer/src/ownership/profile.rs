@@ -1,0 +1,118 @@
+//! What a node says of itself in its lease, for people elsewhere: the interfaces that it
+//! answers on, and the settings that bear on which VIPs there are. Other announcers read
+//! nothing of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    intent::{
+        eligibility::LinkState,
+        index::{Links, Selection},
+    },
+    types::MacAddr,
+};
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The settings; `None`: unknown (another version wrote the lease).
+    pub settings: Option<Settings>,
+    /// Its interfaces, by name; `None`: unknown.
+    pub interfaces: Option<BTreeMap<String, InterfaceProfile>>,
+}
+
+/// The settings of a daemon that bear on which VIPs there are, and on whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// The announcer's version.
+    pub version: String,
+    /// `--service-selector`.
+    pub service_selector: String,
+    /// `--load-balancer-class`.
+    pub load_balancer_class: String,
+    /// `--require-class`.
+    pub require_class: bool,
+    /// `--external-ips`.
+    #[serde(rename = "externalIPs")]
+    pub external_ips: bool,
+    /// `--exclude-cordoned`.
+    pub exclude_cordoned: bool,
+}
+
+/// An interface that a daemon answers on, or should.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceProfile {
+    /// Whether it can carry frames.
+    pub link: LinkState,
+    /// Where the program is attached, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// The MAC that is answered with, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+}
+
+impl InterfaceProfile {
+    /// One with a program attached to it.
+    pub fn attached(link: LinkState, hook: impl ToString, mac: Option<MacAddr>) -> Self {
+        Self { link, hook: Some(hook.to_string()), mac: mac.map(|mac| mac.to_string()) }
+    }
+
+    /// One without.
+    pub const fn without_program(link: LinkState) -> Self {
+        Self { link, hook: None, mac: None }
+    }
+}
+
+impl Settings {
+    /// Those of this version with a selection.
+    pub fn of(selection: &Selection) -> Self {
+        let Selection { services, class, classless, external_ips, exclude_cordoned } = selection;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            service_selector: services.to_string(),
+            load_balancer_class: class.clone(),
+            require_class: !classless,
+            external_ips: *external_ips,
+            exclude_cordoned: *exclude_cordoned,
+        }
+    }
+
+    /// As the index wants them; `None`: the selector is none (a later version's syntax).
+    pub fn selection(&self) -> Option<Selection> {
+        Some(Selection {
+            services: self.service_selector.parse().ok()?,
+            class: self.load_balancer_class.clone(),
+            classless: !self.require_class,
+            external_ips: self.external_ips,
+            exclude_cordoned: self.exclude_cordoned,
+        })
+    }
+}
+
+impl Profile {
+    /// What the interfaces are like, as intent wants it; `None`: unknown.
+    pub fn links(&self) -> Option<Links> {
+        let interfaces = self.interfaces.as_ref()?.iter();
+        Some(interfaces.map(|(name, interface)| (name.clone(), interface.link)).collect())
+    }
+
+    /// The texts of the two annotations. Equal profiles have equal texts: keys are sorted.
+    pub(super) fn to_texts(&self) -> [Option<String>; 2] {
+        // Neither has a key that is no text, nor a number that is none.
+        let settings = self.settings.as_ref().and_then(|it| serde_json::to_string(it).ok());
+        let interfaces = self.interfaces.as_ref().and_then(|it| serde_json::to_string(it).ok());
+        [settings, interfaces]
+    }
+
+    /// From such texts; what cannot be read is unknown.
+    pub(super) fn from_texts(settings: Option<&str>, interfaces: Option<&str>) -> Self {
+        Self {
+            settings: settings.and_then(|text| serde_json::from_str(text).ok()),
+            interfaces: interfaces.and_then(|text| serde_json::from_str(text).ok()),
+        }
+    }
+}
