@@ -1,12 +1,16 @@
 //! The command line: typed flags, each with an environment twin.
 
 mod cluster;
+mod doctor;
+mod probe;
 mod run;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
+    doctor::{DoctorArgs, ReportFormat},
+    probe::{ProbeArgs, ProbeFormat},
     run::{ClusterArgs, RunArgs},
 };
 
@@ -17,7 +21,9 @@ pub use self::{
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
-    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program).")]
+    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
+    6 an address is answered by nobody, 7 a check of doctor failed, 8 an address is answered by \
+    two stations.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -47,6 +53,11 @@ pub enum Command {
     Status(StatusArgs),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
+    /// Say whether this machine can announce, and what to do where it cannot. Changes
+    /// nothing, and disturbs no daemon that runs.
+    Doctor(Box<DoctorArgs>),
+    /// Ask on the wire who answers for an address, without changing any neighbour table.
+    Probe(Box<ProbeArgs>),
 }
 
 /// Flags of `announcer status`.

@@ -7,7 +7,9 @@ use announcer::{
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
+    doctor,
     exit::{Code, Failure},
+    probe,
     status::Status,
     types::BootTime,
 };
@@ -42,6 +44,8 @@ fn command(command: Command) -> Result<(), Failure> {
             tracing::info!(interfaces = detached.len(), "removed what was left");
             Ok(())
         }
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Probe(args) => runtime()?.block_on(probe::run(&args)),
     }
 }
 

@@ -21,6 +21,8 @@ pub mod netlink;
 mod object;
 mod pins;
 pub mod plan;
+pub mod survey;
+mod xdp_features;
 
 use std::{
     num::NonZeroU32,
