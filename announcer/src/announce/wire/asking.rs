@@ -29,7 +29,9 @@ impl Asker {
         // Protocol 0 until it is bound: no frame of another interface comes in between.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?;
         socket.bind(&arp_address(interface)?)?;
-        Ok(Self(AsyncFd::register(socket)?))
+        // SAFETY: the Socket owns its descriptor and never replaces it.
+        let registered = unsafe { AsyncFd::register(socket) };
+        Ok(Self(registered.map_err(io::Error::from)?))
     }
 
     /// Sends one ARP Probe (RFC 5227 section 2.1.1): its sender address is zero, so that

@@ -44,7 +44,8 @@ pub(super) fn compare(start: Reading, at_least: Duration) -> Clock {
     #[expect(clippy::cast_precision_loss, reason = "a few digits are enough")]
     let measured_ppm = ahead as f64 / (since(end).max(1) as f64) * 1e6;
     Clock {
-        measured_ppm: (measured_ppm * 10.0).round() / 10.0,
+        // No negative zero.
+        measured_ppm: (measured_ppm * 10.0).round() / 10.0 + 0.0,
         measured_for_ms: since(end) / 1_000_000,
         set_ppm: set_ppm().map_err(|error| error.to_string()),
         source: fs::read_to_string(SOURCE).ok().map(|source| source.trim().to_owned()),
