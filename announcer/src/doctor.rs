@@ -10,7 +10,7 @@ pub mod gather;
 pub mod report;
 pub mod rights;
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 
 use anyhow::Context as _;
 
@@ -31,12 +31,12 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         None => gather::gather(args)?,
     };
     if args.facts {
-        return print(|out| Ok(serde_json::to_writer_pretty(out, &facts)?));
+        return print(|out| json(out, &facts));
     }
     let report = Report::new(checks::all(&facts));
     print(|out| match args.output {
         ReportFormat::Table => Ok(write!(out, "{report}")?),
-        ReportFormat::Json => Ok(serde_json::to_writer_pretty(out, &report)?),
+        ReportFormat::Json => json(out, &report),
         ReportFormat::Yaml => Ok(out.write_all(serde_saphyr::to_string(&report)?.as_bytes())?),
     })?;
     match report.failures() {
@@ -44,6 +44,11 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         1 => Err(failed("1 check failed")),
         n => Err(failed(&format!("{n} checks failed"))),
     }
+}
+
+fn json(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    Ok(writeln!(out)?)
 }
 
 fn failed(what: &str) -> Failure {

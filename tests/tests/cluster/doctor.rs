@@ -24,9 +24,10 @@ fn examined(cluster: &Cluster, args: &[&str]) -> (Option<i32>, Vec<String>) {
         .start(&node.ns)
         .unwrap();
     let code = doctor.wait_exit(SOON * 2).unwrap().code();
-    let said: String = doctor.log().into_iter().map(|line| line.text + "\n").collect();
-    let end = said.rfind('}').unwrap_or_else(|| panic!("{said}"));
-    let report: Value = serde_json::from_str(&said[said.find('{').unwrap()..=end]).unwrap();
+    // The last words come by the other output, at any time.
+    let lines = doctor.log().into_iter().map(|line| line.text);
+    let said: String = lines.filter(|line| !line.starts_with("announcer: ")).collect();
+    let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
     let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
     let line =
         |it: &Value| format!("{} {}: {}", text(it, "level"), text(it, "check"), text(it, "found"));

@@ -19,9 +19,10 @@ fn examined(cluster: &Cluster) -> (Option<i32>, Vec<Value>) {
         .start(&node.ns)
         .unwrap();
     let code = doctor.wait_exit(SOON * 2).unwrap().code();
-    let said: String = doctor.log().into_iter().map(|line| line.text + "\n").collect();
-    let end = said.rfind('}').unwrap_or_else(|| panic!("{said}"));
-    let report: Value = serde_json::from_str(&said[said.find('{').unwrap()..=end]).unwrap();
+    // The last words come by the other output, at any time.
+    let lines = doctor.log().into_iter().map(|line| line.text);
+    let said: String = lines.filter(|line| !line.starts_with("announcer: ")).collect();
+    let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
     (code, report["findings"].as_array().unwrap().clone())
 }
 

@@ -1,6 +1,6 @@
 //! `announcer probe`: asked on the wire, of announcers, of kernels, of two at once.
 
-use std::time::Duration;
+use std::{ffi::OsStr, net::Ipv4Addr, time::Duration};
 
 use announcer_tests::{
     arp::{ArpFrame, Mac, Op},
@@ -17,23 +17,24 @@ use crate::scene::{NODE_IP, NODE_MAC, SOON, Scene, VIP};
 
 const STRANGER: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
-fn probe(ns: &NetNs, args: &[&str]) -> Daemon {
+fn probe<S: AsRef<OsStr>>(ns: &NetNs, args: &[S]) -> Daemon {
     DaemonBuilder::new("probe").unwrap().named("probe").args(args).start(ns).unwrap()
 }
 
 /// Runs it to its end: exit code and what it wrote.
-fn run(ns: &NetNs, args: &[&str]) -> (Option<i32>, String) {
+fn run<S: AsRef<OsStr>>(ns: &NetNs, args: &[S]) -> (Option<i32>, String) {
     let mut probe = probe(ns, args);
     let code = probe.wait_exit(SOON).unwrap().code();
     let lines = probe.log().into_iter().map(|line| line.text + "\n");
     (code, lines.collect())
 }
 
-/// The first address of `-o json`; the last line is the error.
-fn asked(ns: &NetNs, args: &[&str]) -> (Option<i32>, Value) {
-    let (code, said) = run(ns, &[args, &["-o", "json"]].concat());
-    let document = said.rfind(']').map(|end| &said[said.find('[').unwrap()..=end]);
-    let document: Value = serde_json::from_str(document.unwrap_or(&said)).unwrap();
+/// The first address of `-o json`.
+fn asked(ns: &NetNs, args: &[String]) -> (Option<i32>, Value) {
+    let (code, said) = run(ns, &[args, &["-o".to_owned(), "json".to_owned()]].concat());
+    // The last words come by the other output, at any time.
+    let lines = said.lines().filter(|line| !line.starts_with("announcer: "));
+    let document: Value = serde_json::from_str(&lines.collect::<String>()).unwrap();
     (code, document.pointer("/0").cloned().unwrap())
 }
 
@@ -42,14 +43,18 @@ fn macs(address: &Value) -> Vec<String> {
     by.iter().map(|it| it.pointer("/mac").and_then(Value::as_str).unwrap().to_owned()).collect()
 }
 
-const FAST: [&str; 4] = ["--interval", "20ms", "--timeout", "500ms"];
+/// Asks for these, quickly.
+fn quickly(addresses: &[Ipv4Addr]) -> Vec<String> {
+    let fast = ["--interval", "20ms", "--timeout", "500ms"].map(str::to_owned);
+    addresses.iter().map(ToString::to_string).chain(fast).collect()
+}
 
 #[test]
 fn an_announcer_answers_and_nobody_learns_from_the_question() {
     let scene = Scene::on_switch(Hook::Tcx);
     let _daemon = scene.answering();
     let capture = Capture::start(&scene.node, UPLINK).unwrap();
-    let args = [&[&*VIP.to_string()][..], &FAST].concat();
+    let args = quickly(&[VIP]);
     let (code, address) = asked(&scene.client, &args);
     assert_eq!(code, Some(0), "{address:#}");
     assert_eq!(macs(&address), [NODE_MAC.to_string()]);
@@ -66,7 +71,7 @@ fn an_announcer_answers_and_nobody_learns_from_the_question() {
 #[test]
 fn a_kernel_answers_for_its_address_and_the_table_says_so() {
     let scene = Scene::on_switch(Hook::Tcx);
-    let args = [&[&*NODE_IP.to_string()][..], &FAST].concat();
+    let args = quickly(&[NODE_IP]);
     let (code, said) = run(&scene.client, &args);
     assert_eq!(code, Some(0), "{said}");
     assert!(
@@ -78,12 +83,10 @@ fn a_kernel_answers_for_its_address_and_the_table_says_so() {
 #[test]
 fn nobody_is_exit_code_6_and_every_address_is_told() {
     let scene = Scene::on_switch(Hook::Tcx);
-    let (node, nobody) = (NODE_IP.to_string(), VIP.to_string());
-    let args = [&[&*node, &*nobody][..], &FAST].concat();
-    let (code, said) = run(&scene.client, &args);
+    let (code, said) = run(&scene.client, &quickly(&[NODE_IP, VIP]));
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains(&NODE_MAC.to_string()), "{said}");
-    assert!(said.contains(&format!("nobody answers for {nobody}")), "{said}");
+    assert!(said.contains(&format!("nobody answers for {VIP}")), "{said}");
 }
 
 #[test]
@@ -91,7 +94,7 @@ fn two_answerers_are_exit_code_8_and_both_are_named() {
     let mut scene = Scene::on_switch(Hook::Tcx);
     let _daemon = scene.answering_with(&["--on-conflict", "report"]);
     let _stranger = scene.host("stranger", STRANGER, Some(VIP));
-    let args = [&[&*VIP.to_string()][..], &FAST].concat();
+    let args = quickly(&[VIP]);
     let (code, address) = asked(&scene.client, &args);
     assert_eq!(code, Some(8), "{address:#}");
     assert_eq!(macs(&address), [NODE_MAC.to_string(), STRANGER.to_string()]);
