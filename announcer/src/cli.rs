@@ -1,7 +1,9 @@
 //! The command line: typed flags, each with an environment twin.
 
 mod cluster;
+mod doctor;
 mod explain;
+mod probe;
 mod run;
 mod status;
 
@@ -11,7 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
+    doctor::{DoctorArgs, ReportFormat},
     explain::{ExplainArgs, OverviewArgs},
+    probe::{ProbeArgs, ProbeFormat},
     run::{ClusterArgs, RunArgs},
     status::{OutputFormat, StatusArgs},
 };
@@ -24,7 +28,8 @@ pub use self::{
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
     3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
-    6 not announced (announcer explain).")]
+    6 an address is answered by nobody or a Service not announced, 7 a check of doctor failed, \
+    8 an address is answered by two stations.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -61,6 +66,11 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
     Detach,
+    /// Say whether this machine can announce, and what to do where it cannot. Changes
+    /// nothing, and disturbs no daemon that runs.
+    Doctor(Box<DoctorArgs>),
+    /// Ask on the wire who answers for an address, without changing any neighbour table.
+    Probe(Box<ProbeArgs>),
     /// Check the settings of `announcer run` and print those in effect, each with where it
     /// comes from, as a file for --config. Nothing is started.
     Config(Box<RunArgs>),

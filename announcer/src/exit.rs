@@ -22,8 +22,12 @@ pub enum Code {
     Unsupported = 4,
     /// Somebody else is there: another daemon, or another's program.
     Occupied = 5,
-    /// `announcer explain` found out why something is not announced.
+    /// An address is answered by nobody, or a Service is not announced: `explain` says why.
     NotAnnounced = 6,
+    /// `doctor` found something that must be mended.
+    CheckFailed = 7,
+    /// Two stations answer for one address.
+    Duplicate = 8,
 }
 
 /// Why a command failed: for people, and for scripts.

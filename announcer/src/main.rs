@@ -7,10 +7,11 @@ use announcer::{
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
+    doctor,
     exit::{Code, Failure},
     explain,
     observe::show,
-    output,
+    output, probe,
     settings::{self, Effective, Parsed, SettingsError},
 };
 use anyhow::Context as _;
@@ -73,6 +74,8 @@ fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure>
                 .map_err(DaemonError::from)?;
             tracing::info!(interfaces = detached.len(), "removed what was left");
         }
+        Command::Doctor(args) => doctor::run(&args)?,
+        Command::Probe(args) => runtime()?.block_on(probe::run(&args))?,
     }
     Ok(ExitCode::SUCCESS)
 }

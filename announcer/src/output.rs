@@ -32,8 +32,6 @@ pub fn show(
             let json = serde_json::to_string_pretty(result).map_err(Failure::unexpected)?;
             write(json + "\n")
         }
-        OutputFormat::Yaml => {
-            write(serde_saphyr::to_string(result).map_err(Failure::unexpected)?)
-        }
+        OutputFormat::Yaml => write(serde_saphyr::to_string(result).map_err(Failure::unexpected)?),
     }
 }

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A point on CLOCK_BOOTTIME, in nanoseconds since boot.
 ///
 /// BOOTTIME goes on while the machine is suspended and is not stepped by NTP,
@@ -126,7 +128,8 @@ impl fmt::Display for Vip {
 }
 
 /// An Ethernet (EUI-48) address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
@@ -180,8 +183,22 @@ impl FromStr for MacAddr {
     }
 }
 
+impl From<MacAddr> for String {
+    fn from(mac: MacAddr) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for MacAddr {
+    type Error = MacAddrError;
+
+    fn try_from(text: String) -> Result<Self, MacAddrError> {
+        text.parse()
+    }
+}
+
 /// A network interface's index; never 0, which the kernel reserves for "none".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IfIndex(std::num::NonZeroU32);
 
 impl IfIndex {

@@ -5,6 +5,7 @@
 //! interface into a buffer that nobody reads) and waits in poll(2) before it
 //! sends. Ours is bound with protocol 0, which receives nothing, and never waits.
 
+pub mod asking;
 mod frame;
 
 use std::{io, mem};

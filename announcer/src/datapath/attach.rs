@@ -158,7 +158,7 @@ fn foreign_xdp(
     foreign.map(|foreign| AttachedProgram { name: program_name(foreign.id), ..foreign.clone() })
 }
 
-fn program_name(id: u32) -> Option<String> {
+pub(crate) fn program_name(id: u32) -> Option<String> {
     let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id)?;
     program.name_as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }

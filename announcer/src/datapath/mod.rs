@@ -21,7 +21,9 @@ pub mod netlink;
 mod object;
 mod pins;
 pub mod plan;
+pub mod survey;
 mod table;
+mod xdp_features;
 
 use std::{
     num::NonZeroU32,

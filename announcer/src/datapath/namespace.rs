@@ -81,6 +81,20 @@ impl fmt::Display for Holder {
 }
 
 impl InstanceLock {
+    /// Who holds the lock of the calling thread's network namespace, without trying to
+    /// take it: a daemon that starts meanwhile finds it free.
+    ///
+    /// # Errors
+    /// Those of connect(2), but for the one that means nobody.
+    pub fn holder() -> io::Result<Option<Holder>> {
+        match connect_without_waiting() {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+            // EAGAIN: the backlog is full, so somebody is there.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(Some(holder())),
+        }
+    }
+
     /// Takes the lock of the calling thread's network namespace.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
@@ -15,14 +15,17 @@ use rtnetlink::{
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
+        address::AddressAttribute,
         link::{
             InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
             XdpAttached,
         },
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope},
+        tc::TcAttribute,
     },
     sys::SocketAddr,
 };
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::{ethtool, hook::EffectiveHook};
@@ -43,7 +46,7 @@ pub enum NetlinkError {
 }
 
 /// How an XDP program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttachedMode {
     /// In the driver.
     Native,
@@ -64,7 +67,7 @@ impl AttachedMode {
 }
 
 /// An XDP program on an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedProgram {
     /// The kernel's id of the program.
     pub id: u32,
@@ -89,7 +92,7 @@ impl fmt::Display for AttachedProgram {
 }
 
 /// One interface, as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceFacts {
     /// Its index.
     pub index: IfIndex,
@@ -105,6 +108,8 @@ pub struct InterfaceFacts {
     pub is_up: bool,
     /// The link works (IFF_LOWER_UP).
     pub has_carrier: bool,
+    /// The longest payload of a frame, in octets.
+    pub mtu: u32,
     /// How often the link has begun to work (IFLA_CARRIER_UP_COUNT), so that a loss
     /// between two looks is seen.
     pub carrier_ups: u32,
@@ -153,6 +158,7 @@ impl InterfaceFacts {
             mac: Some(MacAddr::new([2, 0, 0, 0, 0, index])),
             is_up: true,
             has_carrier: true,
+            mtu: 1500,
             carrier_ups: 1,
             master: None,
             lower: None,
@@ -172,6 +178,7 @@ impl InterfaceFacts {
             mac: None,
             is_up: header.flags.contains(LinkFlags::Up),
             has_carrier: header.flags.contains(LinkFlags::LowerUp),
+            mtu: 0,
             carrier_ups: 0,
             master: None,
             lower: lower(&message.attributes),
@@ -192,6 +199,7 @@ impl InterfaceFacts {
                         _ => None,
                     });
                 }
+                LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
                 LinkAttribute::CarrierUpCount(count) => facts.carrier_ups = *count,
                 LinkAttribute::Controller(index) => facts.master = IfIndex::new(*index),
                 LinkAttribute::Xdp(attributes) => facts.xdp = attached_programs(attributes),
@@ -227,13 +235,14 @@ fn attached_programs(attributes: &[LinkXdp]) -> Vec<AttachedProgram> {
 }
 
 /// All interfaces of the network namespace, and which one leads outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Every interface.
     pub interfaces: Vec<InterfaceFacts>,
     /// The interface of the IPv4 default route with the lowest metric.
     pub default_route: Option<IfIndex>,
     /// The networks that routes without a gateway lead to, by interface.
+    #[serde(with = "recorded")]
     pub on_link: BTreeMap<IfIndex, BTreeSet<Ipv4Net>>,
 }
 
@@ -254,6 +263,33 @@ impl Snapshot {
     /// The interface with this index.
     pub fn by_index(&self, index: IfIndex) -> Option<&InterfaceFacts> {
         self.interfaces.iter().find(|facts| facts.index == index)
+    }
+}
+
+/// How networks are written into a file: as text, as people write them.
+mod recorded {
+    use serde::{Deserializer, Serializer, de::Error as _};
+
+    use super::{BTreeMap, BTreeSet, Deserialize as _, IfIndex, Ipv4Net, Serialize as _};
+
+    type OnLink = BTreeMap<IfIndex, BTreeSet<Ipv4Net>>;
+
+    pub(super) fn serialize<S: Serializer>(on_link: &OnLink, to: S) -> Result<S::Ok, S::Error> {
+        let text = |networks: &BTreeSet<Ipv4Net>| -> Vec<_> {
+            networks.iter().map(Ipv4Net::to_string).collect()
+        };
+        let written: BTreeMap<_, _> =
+            on_link.iter().map(|(index, networks)| (index, text(networks))).collect();
+        written.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OnLink, D::Error> {
+        let written = BTreeMap::<IfIndex, Vec<String>>::deserialize(from)?;
+        let read = |networks: Vec<String>| {
+            networks.iter().map(|text| text.parse()).collect::<Result<_, ipnet::AddrParseError>>()
+        };
+        let read = written.into_iter().map(|(index, networks)| Ok((index, read(networks)?)));
+        read.collect::<Result<_, ipnet::AddrParseError>>().map_err(D::Error::custom)
     }
 }
 
@@ -310,6 +346,45 @@ impl Netlink {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The IPv4 addresses of every interface.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Request`].
+    pub async fn addresses(&self) -> Result<BTreeMap<IfIndex, BTreeSet<Ipv4Addr>>, NetlinkError> {
+        let messages: Vec<_> = self.handle.address().get().execute().try_collect().await?;
+        let mut addresses: BTreeMap<IfIndex, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        for message in messages {
+            let of = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+                _ => None,
+            };
+            if let Some(index) = IfIndex::new(message.header.index) {
+                addresses
+                    .entry(index)
+                    .or_default()
+                    .extend(message.attributes.iter().filter_map(of));
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// The kinds of the filters at tc ingress of an interface (`bpf`, `flower`…).
+    ///
+    /// # Errors
+    /// [`NetlinkError::Request`].
+    pub async fn ingress_filters(&self, index: IfIndex) -> Result<Vec<String>, NetlinkError> {
+        let index = i32::try_from(index.get()).map_err(io::Error::other)?;
+        let filters = self.handle.traffic_filter(index).get().ingress().execute();
+        let filters: Vec<_> = filters.try_collect().await?;
+        // The kernel names each chain once without a handle, then its filters.
+        let with_handle = filters.iter().filter(|filter| u32::from(filter.header.handle) != 0);
+        let kind = |attribute: &TcAttribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind.clone()),
+            _ => None,
+        };
+        Ok(with_handle.filter_map(|filter| filter.attributes.iter().find_map(kind)).collect())
     }
 
     /// Waits until `probe` finds what it looks for. It sees the present state at

@@ -14,7 +14,7 @@ use super::{error::DatapathError, link::Link, namespace::NetnsCookie};
 use crate::types::IfIndex;
 
 /// Where BPF file systems are mounted by convention.
-const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 
 /// The default root of all pins.
 pub const DEFAULT_PIN_ROOT: &str = "/sys/fs/bpf/announcer";
@@ -45,7 +45,7 @@ fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
     std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
 }
 
-fn is_bpffs(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
     let path = c_path(path)?;
     // SAFETY: statfs is integers, for which zeroes are values.
     let mut facts: libc::statfs = unsafe { std::mem::zeroed() };

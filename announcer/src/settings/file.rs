@@ -17,7 +17,8 @@ use super::{CONFIG, field_of};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     path: PathBuf,
-    /// By flag.
+    /// By what identifies a setting: its variable of the environment. Flags of two commands
+    /// can have one name and be two settings.
     fields: BTreeMap<String, Field>,
 }
 
@@ -106,7 +107,7 @@ impl File {
                             wrong(place, message);
                         }
                     }
-                    fields.insert(flag(arg), Field { words, line });
+                    fields.insert(twin(arg), Field { words, line });
                 }
                 Err(message) => wrong(name, message),
             }
@@ -123,8 +124,8 @@ impl File {
     pub(super) fn as_defaults(&self, command: Command, subcommand: &str) -> Command {
         let with_defaults = |command: Command| {
             let theirs: Vec<_> =
-                command.get_arguments().map(|arg| (arg.get_id().clone(), flag(arg))).collect();
-            theirs.into_iter().fold(command, |command, (id, flag)| match self.fields.get(&flag) {
+                command.get_arguments().map(|arg| (arg.get_id().clone(), twin(arg))).collect();
+            theirs.into_iter().fold(command, |command, (id, twin)| match self.fields.get(&twin) {
                 // An empty list is what no default is.
                 Some(field) if !field.words.is_empty() => {
                     command.mut_arg(id, |arg| arg.default_values(field.words.clone()))
@@ -139,9 +140,9 @@ impl File {
         command.mut_subcommand(subcommand, with_defaults)
     }
 
-    /// Where it says something of this flag: the file, and the line.
-    pub(super) fn says(&self, flag: &str) -> Option<(&Path, u64)> {
-        self.fields.get(flag).map(|field| (&*self.path, field.line))
+    /// Where it says something of this setting: the file, and the line.
+    pub(super) fn says(&self, arg: &Arg) -> Option<(&Path, u64)> {
+        self.fields.get(&twin(arg)).map(|field| (&*self.path, field.line))
     }
 }
 
@@ -172,6 +173,10 @@ fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
 
 fn flag(arg: &Arg) -> String {
     arg.get_long().unwrap_or_default().to_owned()
+}
+
+fn twin(arg: &Arg) -> String {
+    arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn is_field(arg: &Arg, name: &str) -> bool {

@@ -15,6 +15,7 @@ mod by_hand;
 mod churn;
 mod conflict;
 mod crash;
+mod doctor;
 mod economy;
 mod eligibility;
 mod handover;

@@ -19,6 +19,7 @@ mod compacted;
 mod conflict;
 #[path = "../cluster/crash.rs"]
 mod crash;
+mod doctor;
 #[path = "../cluster/eligibility.rs"]
 mod eligibility;
 mod explain;

@@ -12,7 +12,9 @@
 )]
 
 mod conflict;
+mod doctor;
 mod hooks;
+mod probe;
 mod scene;
 mod settings;
 

@@ -1,0 +1,66 @@
+//! Finds out the facts: reads files, asks the kernel and the API server.
+
+mod api;
+mod clock;
+mod host;
+mod network;
+
+use std::time::Duration;
+
+use super::facts::{Facts, Settings};
+use crate::{
+    cli::DoctorArgs,
+    datapath::{namespace::InstanceLock, survey},
+    exit::{Code, Failure},
+    ownership::timing::Timing,
+};
+
+/// Clocks are compared over so much time at least: a reading is off by a few microseconds,
+/// so this tells parts per million to some ten.
+const COMPARED_FOR: Duration = Duration::from_millis(300);
+
+/// Finds out all that is asked for. What cannot be found out is a fact, too.
+///
+/// # Errors
+/// Timings that cannot work together; no runtime.
+pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
+    let timing = Timing::new(args.lease_duration, args.renew_interval)
+        .map_err(|error| Failure { code: Code::Usage, error: error.into() })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::unexpected)?;
+    let start = clock::Reading::now();
+    let (network, cluster) = runtime.block_on(async {
+        let network = network::network(&args.interface).await;
+        let is_cluster = !args.no_cluster && args.static_vip.is_empty();
+        let cluster = if is_cluster { Some(api::cluster(args, timing).await) } else { None };
+        (network, cluster)
+    });
+    let facts = Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: settings(args, timing),
+        kernel: host::kernel(),
+        process: host::process(),
+        bpffs: survey::bpffs(),
+        network,
+        daemon: InstanceLock::holder()
+            .map(|holder| holder.map(|holder| holder.to_string()))
+            .map_err(|error| error.to_string()),
+        machine: host::machine(),
+        clock: clock::compare(start, COMPARED_FOR),
+        cluster,
+    };
+    Ok(facts)
+}
+
+fn settings(args: &DoctorArgs, timing: Timing) -> Settings {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Settings {
+        interfaces: args.interface.iter().map(ToString::to_string).collect(),
+        hook: args.hook.to_string(),
+        static_vips: args.static_vip.iter().map(ToString::to_string).collect(),
+        lease_duration_ms: millis(timing.lease_duration()),
+        renew_interval_ms: millis(timing.renew_interval()),
+    }
+}

@@ -1,0 +1,283 @@
+//! Writes what was seen: for people, or as JSON.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    names::Names,
+    place::Place,
+    watching::{Statement, Summary},
+};
+use crate::{
+    cli::ProbeFormat,
+    conflict::Vendor,
+    exit::Failure,
+    types::{BootTime, Vip},
+};
+
+/// Where it is written, and how.
+pub(super) struct Show {
+    format: ProbeFormat,
+    is_watching: bool,
+    names: Names,
+    start: BootTime,
+    /// The last thing that stood in the way of asking.
+    obstacle: Option<String>,
+}
+
+impl Show {
+    pub(super) const fn new(
+        format: ProbeFormat,
+        is_watching: bool,
+        names: Names,
+        start: BootTime,
+    ) -> Self {
+        Self { format, is_watching, names, start, obstacle: None }
+    }
+
+    /// Where it is asked.
+    pub(super) fn begin<'a>(
+        &self,
+        places: impl Iterator<Item = (Vip, &'a Place)>,
+    ) -> Result<(), Failure> {
+        if self.format == ProbeFormat::Json || !self.is_watching {
+            return Ok(());
+        }
+        let places = places.map(|(vip, place)| format!("{vip} on {}", place.interface));
+        let places: Vec<_> = places.collect();
+        print(&format!("asking for {}; Ctrl-C ends it", places.join(", ")))
+    }
+
+    /// With `--watch` each statement as it comes.
+    pub(super) fn say(
+        &self,
+        vip: Vip,
+        statements: &[Statement],
+        now: BootTime,
+    ) -> Result<(), Failure> {
+        if !self.is_watching {
+            return Ok(());
+        }
+        let at = now.since(self.start);
+        for statement in statements {
+            match self.format {
+                ProbeFormat::Table => {
+                    let text = self.text(statement, now);
+                    print(&format!("{:9.3} s  {vip}  {text}", at.as_secs_f64()))?;
+                }
+                ProbeFormat::Json => print(&self.object(vip, statement, now).to_string())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A question could not be sent; said once for each reason.
+    pub(super) fn cannot_ask(
+        &mut self,
+        vip: Vip,
+        error: &io::Error,
+        now: BootTime,
+    ) -> Result<(), Failure> {
+        let text = error.to_string();
+        if self.obstacle.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        let at = now.since(self.start).as_secs_f64();
+        let line = match self.format {
+            ProbeFormat::Table => format!("{at:9.3} s  {vip}  cannot be asked for: {text}"),
+            ProbeFormat::Json if self.is_watching => {
+                json!({ "seconds": at, "address": vip.to_string(), "event": "error", "error": text })
+                    .to_string()
+            }
+            // One document, of which this is no part.
+            ProbeFormat::Json => String::new(),
+        };
+        self.obstacle = Some(text);
+        if line.is_empty() { Ok(()) } else { print(&line) }
+    }
+
+    fn text(&self, statement: &Statement, now: BootTime) -> String {
+        let who = |mac| self.names.describe(mac);
+        match *statement {
+            Statement::Answered { by, unanswered_for: None } => format!("{} answers", who(by)),
+            Statement::Answered { by, unanswered_for: Some(gap) } => {
+                format!("{} answers again; nobody answered for {}", who(by), short(gap))
+            }
+            Statement::Moved { from, to, unanswered_for: Some(gap) } => format!(
+                "{} answers instead of {}; nobody answered for {}",
+                who(to),
+                who(from),
+                short(gap)
+            ),
+            Statement::Moved { from, to, unanswered_for: None } => {
+                format!("{} answers instead of {}; no question went unanswered", who(to), who(from))
+            }
+            Statement::Silent { last: Some(last), since } => format!(
+                "nobody answers, for {} now; the last was {}",
+                short(now.since(since)),
+                who(last)
+            ),
+            Statement::Silent { last: None, .. } => "nobody answers".to_owned(),
+            Statement::Both { first, second } => {
+                format!("TWO ANSWER: {} and {}", who(first), who(second))
+            }
+            Statement::BothOver { left: Some(left), lasted } => {
+                format!("only {} answers; two did for {}", who(left), short(lasted))
+            }
+            Statement::BothOver { left: None, lasted } => {
+                format!("neither answers; two did for {}", short(lasted))
+            }
+            Statement::Announced { by } => {
+                format!("{} announces itself (gratuitous ARP)", who(by))
+            }
+        }
+    }
+
+    fn object(&self, vip: Vip, statement: &Statement, now: BootTime) -> Value {
+        let (event, mac, other, lasted) = match *statement {
+            Statement::Answered { by, unanswered_for } => {
+                ("answered", Some(by), None, unanswered_for)
+            }
+            Statement::Moved { from, to, unanswered_for } => {
+                ("moved", Some(to), Some(from), unanswered_for)
+            }
+            Statement::Silent { last, since } => ("silent", None, last, Some(now.since(since))),
+            Statement::Both { first, second } => ("both", Some(second), Some(first), None),
+            Statement::BothOver { left, lasted } => ("both-over", left, None, Some(lasted)),
+            Statement::Announced { by } => ("announced", Some(by), None, None),
+        };
+        json!({
+            "seconds": seconds(now.since(self.start)),
+            "address": vip.to_string(),
+            "event": event,
+            "mac": mac.map(|mac| mac.to_string()),
+            "node": mac.and_then(|mac| self.names.node(mac)).map(ToString::to_string),
+            // Who answered before, or answers as well.
+            "other": other.map(|mac| mac.to_string()),
+            "duration_seconds": lasted.map(seconds),
+        })
+    }
+
+    /// All of it at the end.
+    pub(super) fn end(
+        &self,
+        all: &[(Vip, &Place, &Summary)],
+        now: BootTime,
+    ) -> Result<(), Failure> {
+        match self.format {
+            ProbeFormat::Table => self.table(all, now),
+            ProbeFormat::Json => {
+                let each =
+                    all.iter().map(|(vip, place, summary)| self.summary(*vip, place, summary));
+                let each: Vec<Value> = each.collect();
+                if self.is_watching {
+                    let last = json!({
+                        "seconds": seconds(now.since(self.start)), "event": "end", "addresses": each
+                    });
+                    print(&last.to_string())
+                } else {
+                    let text = serde_json::to_string_pretty(&each).map_err(Failure::unexpected)?;
+                    print(&text)
+                }
+            }
+        }
+    }
+
+    fn table(&self, all: &[(Vip, &Place, &Summary)], now: BootTime) -> Result<(), Failure> {
+        if self.is_watching {
+            print(&format!("in {}:", short(now.since(self.start))))?;
+        }
+        for (vip, place, summary) in all {
+            let Summary { asked, unanswered, duplicated, longest_gap, moves, announcements, by } =
+                summary;
+            print(&format!(
+                "{vip} on {}: asked {asked} times, unanswered {unanswered}",
+                place.interface
+            ))?;
+            for (mac, answers) in by {
+                print(&format!(
+                    "  {}  answered {} times, within {} to {}, {} on average",
+                    self.names.describe(*mac),
+                    answers.count,
+                    short(answers.least),
+                    short(answers.most),
+                    short(answers.mean())
+                ))?;
+            }
+            if by.is_empty() {
+                print("  nobody answered")?;
+            }
+            if *duplicated > 0 {
+                print(&format!("  TWO ANSWER: {duplicated} times more than one station answered"))?;
+            }
+            if *moves > 0 {
+                print(&format!("  moved {moves} times"))?;
+            }
+            if !longest_gap.is_zero() {
+                print(&format!("  longest time without an answer: {}", short(*longest_gap)))?;
+            }
+            if *announcements > 0 {
+                print(&format!("  gratuitous ARP heard: {announcements} times"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(&self, vip: Vip, place: &Place, summary: &Summary) -> Value {
+        let Summary { asked, unanswered, duplicated, longest_gap, moves, announcements, by } =
+            summary;
+        let by: Vec<Value> = by
+            .iter()
+            .map(|(mac, answers)| {
+                json!({
+                    "mac": mac.to_string(),
+                    "vendor": Vendor(*mac).to_string(),
+                    "node": self.names.node(*mac).map(ToString::to_string),
+                    "answers": answers.count,
+                    "latency_seconds": {
+                        "min": seconds(answers.least),
+                        "mean": seconds(answers.mean()),
+                        "max": seconds(answers.most),
+                    },
+                })
+            })
+            .collect();
+        json!({
+            "address": vip.to_string(),
+            "interface": place.interface,
+            "asked": asked,
+            "unanswered": unanswered,
+            "duplicated": duplicated,
+            "moves": moves,
+            "longest_gap_seconds": seconds(*longest_gap),
+            "announcements": announcements,
+            "answered_by": by,
+        })
+    }
+}
+
+/// To the microsecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// To three digits or so.
+fn short(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    match micros {
+        ..1e3 => format!("{micros:.0} us"),
+        ..1e5 => format!("{:.1} ms", micros / 1e3),
+        ..1e6 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+/// A line to standard output; an error, not a panic, when nobody reads it any more.
+fn print(line: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::unexpected)
+}
