@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{netns::NetNs, poll, watched::Watched};
+use crate::{confine::confine, netns::NetNs, poll, watched::Watched};
 
 /// Names the announcer's binary, when it is not beside this program.
 pub const BINARY: &str = "ANNOUNCER_BIN";
@@ -157,11 +157,13 @@ impl DaemonBuilder {
         self
     }
 
-    /// Starts it inside `ns`.
+    /// Starts it inside `ns`, with the four capabilities that it is shipped with and
+    /// nothing else: every test is a test of these too.
     ///
     /// # Errors
     /// The program cannot be executed.
-    pub fn start(self, ns: &NetNs) -> Result<Daemon> {
+    pub fn start(mut self, ns: &NetNs) -> Result<Daemon> {
+        confine(&mut self.command);
         Daemon::start(self.command, self.name, ns)
     }
 }

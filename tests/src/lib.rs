@@ -18,6 +18,7 @@ pub mod backend;
 pub mod bpf;
 pub mod capture;
 pub mod cluster;
+pub mod confine;
 pub mod controlplane;
 pub mod daemon;
 pub mod forward;
