@@ -33,6 +33,7 @@ mod poll;
 pub mod probe;
 pub mod recording;
 mod scratch;
+pub mod seccomp;
 mod spawn;
 pub mod sweep;
 pub mod timeline;

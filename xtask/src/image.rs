@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the image is called where nobody says otherwise.
-const ARCHIVE: &str = "announcer.oci.tar";
+pub(crate) const ARCHIVE: &str = "announcer.oci.tar";
 const DOCKERFILE: &str = "deploy/Dockerfile";
 /// What reproducible builds take for the time (reproducible-builds.org).
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
