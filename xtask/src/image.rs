@@ -110,7 +110,7 @@ fn pack(workspace: &Workspace, root: Root, context: &Path, archive: &Path) -> Re
     let name = "announcer:image";
     let argument = |key: &str, value: &str| format!("--build-arg={key}={value}");
     let mut build = buildah(&["build", "--isolation", "chroot", "--format", "oci", "--quiet"]);
-    build.args(["--timestamp", &epoch(workspace), "--network", "none", "--layers=false"]);
+    build.args(["--timestamp", &epoch(workspace), "--layers=false"]);
     build.arg(argument("VERSION", env!("CARGO_PKG_VERSION")));
     build.arg(argument("REVISION", &git(workspace, &["rev-parse", "HEAD"]).unwrap_or_default()));
     build.arg("--file").arg(workspace.root.join(DOCKERFILE)).args(["--tag", name]).arg(context);
