@@ -58,7 +58,7 @@ fn filter(allowed: &[libc::c_long], errno: u32) -> Result<Vec<sock_filter>> {
 
 /// Numbers of system calls on this architecture; `None`: it does not have it.
 macro_rules! numbers {
-    (all: $($all:ident = $all_number:ident,)* old: $($old:ident = $old_number:ident,)*) => {
+    ([$($all:ident = $all_number:ident,)*] [$($old:ident = $old_number:ident,)*]) => {
         fn numbers() -> BTreeMap<&'static str, Option<libc::c_long>> {
             BTreeMap::from([
                 $((stringify!($all), Some(libc::$all_number)),)*
@@ -79,7 +79,7 @@ macro_rules! numbers {
 }
 
 numbers! {
-    all:
+    [
     accept4 = SYS_accept4, bind = SYS_bind, bpf = SYS_bpf, brk = SYS_brk, capget = SYS_capget,
     capset = SYS_capset, chdir = SYS_chdir, clock_getres = SYS_clock_getres,
     clock_gettime = SYS_clock_gettime, clock_nanosleep = SYS_clock_nanosleep, clone = SYS_clone,
@@ -112,10 +112,12 @@ numbers! {
     sysinfo = SYS_sysinfo, tgkill = SYS_tgkill, tkill = SYS_tkill, uname = SYS_uname,
     unlinkat = SYS_unlinkat, wait4 = SYS_wait4, waitid = SYS_waitid, write = SYS_write,
     writev = SYS_writev,
-    old:
+    ]
+    [
     access = SYS_access, arch_prctl = SYS_arch_prctl, dup2 = SYS_dup2,
     epoll_wait = SYS_epoll_wait, getrlimit = SYS_getrlimit, lstat = SYS_lstat, mkdir = SYS_mkdir,
     open = SYS_open, pipe = SYS_pipe, poll = SYS_poll, readlink = SYS_readlink,
     rename = SYS_rename, rmdir = SYS_rmdir, setrlimit = SYS_setrlimit, stat = SYS_stat,
     unlink = SYS_unlink,
+    ]
 }

@@ -73,10 +73,13 @@ fn binary(workspace: &Workspace) -> Result<PathBuf> {
     // Apart from what others build meanwhile: cargo locks a target directory.
     let directory = workspace.dist();
     build.arg("--target-dir").arg(&directory);
+    let (library, commit) = standard_library(workspace)?;
     let flags: Vec<String> = [
-        (workspace.root.clone(), "/announcer"),
-        (directory.clone(), "/target"),
-        (cargo_home()?, "/cargo"),
+        (workspace.root.clone(), "/announcer".to_owned()),
+        (directory.clone(), "/target".to_owned()),
+        (cargo_home()?, "/cargo".to_owned()),
+        // As it is called where its sources are not installed.
+        (library, format!("/rustc/{commit}")),
     ]
     .iter()
     .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
@@ -88,6 +91,19 @@ fn binary(workspace: &Workspace) -> Result<PathBuf> {
     build.env(SOURCE_DATE_EPOCH, epoch(workspace));
     process::run("building the static binary", &mut build)?;
     Ok(directory.join(target).join("dist/announcer"))
+}
+
+/// Where rustc finds the sources of the standard library, and the commit they are of.
+fn standard_library(workspace: &Workspace) -> Result<(PathBuf, String)> {
+    let rustc = |arguments: &[&str]| {
+        let mut rustc = process::rustup();
+        rustc.args(["run", &workspace.pins.host, "rustc"]).args(arguments);
+        process::output(&mut rustc)
+    };
+    let sources = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src/rust");
+    let version = rustc(&["--version", "--verbose"])?;
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+    Ok((sources, commit.context("rustc tells no commit")?.to_owned()))
 }
 
 fn cargo_home() -> Result<PathBuf> {

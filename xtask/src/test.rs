@@ -103,7 +103,6 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let started = Instant::now();
     let model = everything.then(|| explore(workspace)).transpose()?;
     let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
-
     let image = everything.then(|| Aside::xtask("image")).transpose()?;
 
     let command = |only: &[&str]| {
@@ -135,9 +134,9 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test.args(["--skip", IMAGE_TESTS]);
     }
     let (result, mut counts) = tally(&mut test)?;
-    let shipped = image.map(|image| {
+    let shipped = image.map(|image| -> Result<()> {
         image.finish()?;
-        let (result, shipped) = tally(&mut command(&IMAGE))?;
+        let (result, shipped) = tally(command(&IMAGE).arg(IMAGE_TESTS))?;
         counts += shipped;
         Ok(result?)
     });
