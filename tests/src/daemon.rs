@@ -27,6 +27,7 @@ pub const BINARY: &str = "ANNOUNCER_BIN";
 pub struct DaemonBuilder {
     command: Command,
     name: String,
+    is_confined: bool,
 }
 
 /// A running announcer; dropping it kills it, and prints its log when a test is
@@ -119,7 +120,7 @@ impl DaemonBuilder {
             }
         }
         command.env("ANNOUNCER_PROBE_INTERVAL", "0");
-        Ok(Self { command, name: "announcer".into() })
+        Ok(Self { command, name: "announcer".into(), is_confined: true })
     }
 
     /// `announcer run --interface <interface>`.
@@ -157,13 +158,22 @@ impl DaemonBuilder {
         self
     }
 
+    /// With all capabilities of this process, as root's shell would start it.
+    #[must_use]
+    pub fn with_all_capabilities(mut self) -> Self {
+        self.is_confined = false;
+        self
+    }
+
     /// Starts it inside `ns`, with the four capabilities that it is shipped with and
-    /// nothing else: every test is a test of these too.
+    /// nothing else, unless [`Self::with_all_capabilities`]: every test is a test of these too.
     ///
     /// # Errors
     /// The program cannot be executed.
     pub fn start(mut self, ns: &NetNs) -> Result<Daemon> {
-        confine(&mut self.command);
+        if self.is_confined {
+            confine(&mut self.command);
+        }
         Daemon::start(self.command, self.name, ns)
     }
 }

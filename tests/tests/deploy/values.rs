@@ -137,9 +137,15 @@ fn wrong_values_are_refused_by_name() {
         (settings(json!({ "httpAddress": "9842" })), "/settings/httpAddress", "pattern"),
         (json!({ "image": { "digest": "abc" } }), "/image/digest", "pattern"),
         (json!({ "maxUnavailable": 0 }), "/maxUnavailable", "minimum"),
-        (json!({ "seccompProfile": {} }), "/seccompProfile", "missing property 'type'"),
+        (json!({ "seccompProfile": { "type": "None" } }), "/seccompProfile/type", "must be one of"),
+        (
+            json!({ "seccompProfile": { "type": "Localhost" } }),
+            "/seccompProfile",
+            "localhostProfile",
+        ),
     ] {
-        let error = format!("{:#}", template(NAMESPACE, &values).unwrap_err());
+        let rendered = template(NAMESPACE, &values).map(drop);
+        let error = format!("{:#}", rendered.expect_err(&values.to_string()));
         assert!(error.contains(named) && error.contains(why), "{values}: {error}");
     }
 }

@@ -47,7 +47,9 @@ fn a_release_takes_over_is_upgraded_and_leaves_the_policies() {
         let namespace = ["--namespace", NAMESPACE];
         deployment::helm_at(control, &[args, &namespace].concat(), &values).unwrap()
     };
-    helm(&["install", "announcer", CHART, "--take-ownership"], json!({}));
+    // kubectl has applied the same fields, which helm's own apply would call conflicts.
+    let take = ["install", "announcer", CHART, "--take-ownership", "--force-conflicts"];
+    helm(&take, json!({}));
     let environment = || {
         let env = "jsonpath={.spec.template.spec.containers[0].env[*].name}";
         control.kubectl(&["get", "daemonset", "announcer", "-n", NAMESPACE, "-o", env]).unwrap()
