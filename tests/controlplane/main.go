@@ -1,17 +1,19 @@
 // A Kubernetes control plane in one binary, for tests: etcd, kube-apiserver,
-// kube-proxy and kubectl, each as its own project builds it.
+// kube-proxy, kubectl and helm, each as its own project builds it.
 //
 // It acts as the program by whose name it is called, or that its first argument
 // names: `controlplane etcd --data-dir ...` is `etcd --data-dir ...`.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
+	helm "helm.sh/helm/v4/pkg/cmd"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
@@ -32,6 +34,24 @@ var programs = map[string]func(){
 			util.CheckErr(err)
 		}
 	},
+	"helm": func() { os.Exit(runHelm()) },
+}
+
+// As helm's own main does.
+func runHelm() int {
+	root, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		return 1
+	}
+	err = root.Execute()
+	if failed, ok := errors.AsType[helm.CommandError](err); ok {
+		return failed.ExitCode
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
 func main() {

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{netns::NetNs, poll, watched::Watched};
+use crate::{confine::confine, netns::NetNs, poll, watched::Watched};
 
 /// Names the announcer's binary, when it is not beside this program.
 pub const BINARY: &str = "ANNOUNCER_BIN";
@@ -27,6 +27,7 @@ pub const BINARY: &str = "ANNOUNCER_BIN";
 pub struct DaemonBuilder {
     command: Command,
     name: String,
+    is_confined: bool,
 }
 
 /// A running announcer; dropping it kills it, and prints its log when a test is
@@ -119,7 +120,7 @@ impl DaemonBuilder {
             }
         }
         command.env("ANNOUNCER_PROBE_INTERVAL", "0");
-        Ok(Self { command, name: "announcer".into() })
+        Ok(Self { command, name: "announcer".into(), is_confined: true })
     }
 
     /// `announcer run --interface <interface>`.
@@ -157,11 +158,22 @@ impl DaemonBuilder {
         self
     }
 
-    /// Starts it inside `ns`.
+    /// With all capabilities of this process, as root's shell would start it.
+    #[must_use]
+    pub fn with_all_capabilities(mut self) -> Self {
+        self.is_confined = false;
+        self
+    }
+
+    /// Starts it inside `ns`, with the four capabilities that it is shipped with and
+    /// nothing else, unless [`Self::with_all_capabilities`]: every test is a test of these too.
     ///
     /// # Errors
     /// The program cannot be executed.
-    pub fn start(self, ns: &NetNs) -> Result<Daemon> {
+    pub fn start(mut self, ns: &NetNs) -> Result<Daemon> {
+        if self.is_confined {
+            confine(&mut self.command);
+        }
         Daemon::start(self.command, self.name, ns)
     }
 }

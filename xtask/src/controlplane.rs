@@ -1,5 +1,5 @@
-//! The real control plane that tests run against: etcd, kube-apiserver, kube-proxy and
-//! kubectl in one binary, out of the Go module `tests/controlplane`. Built once for
+//! The real control plane that tests run against: etcd, kube-apiserver, kube-proxy, kubectl
+//! and helm in one binary, out of the Go module `tests/controlplane`. Built once for
 //! each content of that module, into a directory of its own.
 
 use std::{
@@ -16,9 +16,9 @@ use crate::{aside::Aside, process, workspace::Workspace};
 /// Tests and labs find the binary in this variable.
 pub(crate) const CONTROLPLANE_BIN: &str = "CONTROLPLANE_BIN";
 
-/// A directory with binaries of the same programs, as envtest's (which lacks kube-proxy).
+/// A directory with binaries of the same programs, as envtest's (which lacks kube-proxy and helm).
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
-const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-proxy", "kubectl"];
+const PROGRAMS: [&str; 5] = ["etcd", "kube-apiserver", "kube-proxy", "kubectl", "helm"];
 
 /// What the module consists of.
 const SOURCES: [&str; 3] = ["main.go", "go.mod", "go.sum"];

@@ -14,6 +14,7 @@ mod aside;
 mod controlplane;
 mod crds;
 mod fuzz;
+mod image;
 mod invariants;
 mod launch;
 mod lint;
@@ -47,6 +48,7 @@ Usage: cargo xtask <command>
   mutate [NAME]              Break each rule of the protocol on purpose; the simulation must notice
   fuzz --seconds N [--target verdict|announce_frames]
                              Try inputs on the packet logic and the frame builders, N seconds each
+  image [--output FILE]      Build the static binary and an OCI image of it, into target/image
   crds                       Write deploy/crds from the types in announcer/src/intent/policy.rs
   lint                       Formatting, clippy (host and BPF), documentation, architecture
 
@@ -106,6 +108,12 @@ fn dispatch(args: &[OsString]) -> Result<()> {
             let workspace = Workspace::load()?;
             setup::ensure(&workspace, Purpose::Fuzz)?;
             fuzz::run(&workspace, &selection)
+        }
+        (Some("image"), args) => {
+            let options = image::Options::parse(args)?;
+            let workspace = Workspace::load()?;
+            setup::ensure(&workspace, Purpose::Image)?;
+            image::build(&workspace, &options)
         }
         (Some("lint"), []) => {
             let workspace = Workspace::load()?;

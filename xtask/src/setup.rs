@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Result, bail};
 
 use crate::{
+    image,
     process::{self, Root},
     workspace::Workspace,
 };
@@ -22,6 +23,8 @@ pub(crate) enum Purpose {
     Benches,
     /// Fuzzing.
     Fuzz,
+    /// The image.
+    Image,
 }
 
 /// Components of the host toolchain. rust-src is for linting the BPF program:
@@ -76,12 +79,23 @@ const BENCH_PACKAGES: &[DebianPackage] = &[
     },
 ];
 
+/// What the image needs.
+const IMAGE_PACKAGES: &[DebianPackage] = &[
+    DebianPackage {
+        name: "musl-tools",
+        command: "musl-gcc",
+        reason: "the C code of the static binary (ring's)",
+    },
+    DebianPackage { name: "buildah", command: "buildah", reason: "an image without a daemon" },
+];
+
 /// What fuzzing needs.
 const FUZZ_PACKAGES: &[DebianPackage] =
     &[DebianPackage { name: "g++", command: "c++", reason: "libFuzzer, which is in C++" }];
 
 /// `cargo xtask setup`: everything but what only fuzzing needs, and says so when nothing is missing.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    ensure(workspace, Purpose::Tests)?;
     ensure(workspace, Purpose::Benches)?;
     let pins = &workspace.pins;
     println!(
@@ -89,7 +103,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
         pins.host,
         pins.bpf,
         pins.bpf_linker,
-        TEST_PACKAGES.len() + BENCH_PACKAGES.len()
+        TEST_PACKAGES.len() + BENCH_PACKAGES.len() + IMAGE_PACKAGES.len()
     );
     Ok(())
 }
@@ -113,12 +127,14 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
         Purpose::Tests => {
             debian_packages(TEST_PACKAGES)?;
             other_arping(workspace);
-            Ok(())
+            promtool(workspace)?;
+            image(workspace)
         }
         Purpose::Benches => {
             debian_packages(TEST_PACKAGES)?;
             debian_packages(BENCH_PACKAGES)
         }
+        Purpose::Image => image(workspace),
         Purpose::Fuzz => {
             debian_packages(FUZZ_PACKAGES)?;
             cargo_fuzz(workspace)
@@ -245,6 +261,32 @@ fn other_arping(workspace: &Workspace) {
     if let Err(error) = unpack(&workspace.debian(), "arping") {
         println!("tests go without it: {error:#}");
     }
+}
+
+/// Unpacks promtool, which checks the alerts: the package it is in would start a server.
+fn promtool(workspace: &Workspace) -> Result<()> {
+    if process::find_in_path("promtool").is_some() || workspace.promtool().exists() {
+        return Ok(());
+    }
+    if process::find_in_path("apt-get").is_none() {
+        bail!("there is no promtool, which checks the alerts: install that of Prometheus");
+    }
+    announce("promtool (unpacked below the target directory)", "checking the alerts");
+    unpack(&workspace.debian(), "prometheus")
+}
+
+/// What the static binary and the image are built with.
+fn image(workspace: &Workspace) -> Result<()> {
+    let (toolchain, target) = (&workspace.pins.host, image::target());
+    let list = ["target", "list", "--installed", "--toolchain", toolchain];
+    let installed = process::output(process::rustup().args(list))?;
+    if !installed.lines().any(|line| line == target) {
+        announce(&format!("Rust {toolchain} for {target}"), "the static binary");
+        let mut add = process::rustup();
+        add.args(["target", "add", &target, "--toolchain", toolchain]);
+        process::run(&format!("installing {target}"), &mut add)?;
+    }
+    debian_packages(IMAGE_PACKAGES)
 }
 
 fn unpack(directory: &Path, package: &str) -> Result<()> {

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     aside::Aside,
     controlplane::{CONTROLPLANE_BIN, ControlPlane},
+    image,
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
@@ -42,6 +43,12 @@ impl Selection {
         Ok(Self { filter, libtest: libtest.get(1..).unwrap_or_default().to_vec() })
     }
 
+    /// Whether the filter is about the image that is shipped.
+    fn wants_image(&self) -> bool {
+        let filter = self.filter.as_ref().map(|filter| filter.to_string_lossy());
+        filter.is_some_and(|filter| filter.starts_with("shipped"))
+    }
+
     /// How many tests at a time, unless somebody says otherwise.
     fn threads(&self) -> Option<String> {
         let said = |arg: &OsString| arg.to_string_lossy().starts_with("--test-threads");
@@ -65,9 +72,18 @@ const COMPUTING: [&str; 2] = ["--test", "model"];
 /// All of their names begin so, and no others do.
 const COMPUTING_TESTS: &str = "explored::";
 
+/// Tests of the image that is shipped (`tests/image/shipped.rs`), which takes minutes to build.
+const IMAGE: [&str; 2] = ["--test", "image"];
+/// All of their names begin so, and no others do.
+const IMAGE_TESTS: &str = "shipped::";
+/// They find the archive in this variable.
+const ANNOUNCER_IMAGE: &str = "ANNOUNCER_IMAGE";
+/// Tests find promtool in this variable, where the PATH has none.
+const PROMTOOL: &str = "PROMTOOL";
+
 /// Builds everything and runs the selected tests; an error when one fails, or
-/// when a filter selects none. When all are run, the model is explored and the mutations
-/// are made beside tests that wait.
+/// when a filter selects none. When all are run, the model is explored, the mutations are
+/// made and the image is built beside tests that wait.
 ///
 /// Tests of one file run [`PER_CPU`] at a time on each CPU (RUST_TEST_THREADS and
 /// `-- --test-threads` change it), files one after the other: network tests have
@@ -80,31 +96,50 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let mut build = workspace.cargo(["test", "--workspace", "--no-run"]);
     process::run("building", &mut build)?;
     let control_plane = control_plane.finish()?;
+    if selection.wants_image() {
+        image::build(workspace, &image::Options::default())?;
+    }
     let everything = selection.filter.is_none() && selection.libtest.is_empty();
     let started = Instant::now();
     let model = everything.then(|| explore(workspace)).transpose()?;
     let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
+    let image = everything.then(|| Aside::xtask("image")).transpose()?;
 
-    let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
-    if root == Root::Sudo {
-        // The build stays ours, the tests are run as root.
-        let sudo: Vec<String> =
-            ["sudo"].iter().chain(&SUDO_ARGS).map(|arg| format!("{arg:?}")).collect();
-        test.arg("--config").arg(format!("target.'cfg(unix)'.runner=[{}]", sudo.join(",")));
-    }
-    test.args(&selection.filter).arg("--").args(&selection.libtest);
-    test.args(selection.threads());
+    let command = |only: &[&str]| {
+        let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+        test.args(only);
+        if root == Root::Sudo {
+            // The build stays ours, the tests are run as root.
+            let sudo: Vec<String> =
+                ["sudo"].iter().chain(&SUDO_ARGS).map(|arg| format!("{arg:?}")).collect();
+            test.arg("--config").arg(format!("target.'cfg(unix)'.runner=[{}]", sudo.join(",")));
+        }
+        test.args(&selection.filter).arg("--").args(&selection.libtest);
+        test.args(selection.threads());
+        if std::io::stdout().is_terminal() {
+            // libtest sees our pipe, not the terminal behind it.
+            test.arg("--color=always");
+        }
+        test.env(ANNOUNCER_BIN, workspace.binary("announcer"));
+        test.env(CONTROLPLANE_BIN, &control_plane).env(PROMTOOL, workspace.promtool());
+        test.env(OTHER_ARPING, workspace.other_arping());
+        test.env(ANNOUNCER_IMAGE, workspace.image().join(image::ARCHIVE));
+        test
+    };
+    let mut test = command(&[]);
     if everything {
-        test.arg("--skip").arg(COMPUTING_TESTS);
+        test.args(["--skip", COMPUTING_TESTS]);
     }
-    if std::io::stdout().is_terminal() {
-        // libtest sees our pipe, not the terminal behind it.
-        test.arg("--color=always");
+    if !selection.wants_image() {
+        test.args(["--skip", IMAGE_TESTS]);
     }
-    test.env(ANNOUNCER_BIN, workspace.binary("announcer")).env(CONTROLPLANE_BIN, control_plane);
-    test.env(OTHER_ARPING, workspace.other_arping());
-
     let (result, mut counts) = tally(&mut test)?;
+    let shipped = image.map(|image| -> Result<()> {
+        image.finish()?;
+        let (result, shipped) = tally(command(&IMAGE).arg(IMAGE_TESTS))?;
+        counts += shipped;
+        Ok(result?)
+    });
     // All are waited for, and told of: one run shows all there is to mend.
     let model = model.map_or(Ok(Counts::default()), explored);
     let mutations = mutations.map_or(Ok(()), |mutations| mutations.finish().map(drop));
@@ -115,6 +150,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     result?;
     model?;
     mutations?;
+    shipped.unwrap_or(Ok(()))?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {
         bail!("no test's path contains {}", filter.to_string_lossy());
     }

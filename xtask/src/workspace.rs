@@ -111,6 +111,21 @@ impl Workspace {
         self.debian().join("usr/sbin/arping")
     }
 
+    /// promtool, where it was unpacked.
+    pub(crate) fn promtool(&self) -> PathBuf {
+        self.debian().join("usr/bin/promtool")
+    }
+
+    /// Where the binary is built that is released.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.target.join("dist")
+    }
+
+    /// Where images are made.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.target.join("image")
+    }
+
     /// Where fuzz targets are built, and the inputs are that they have found.
     pub(crate) fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")

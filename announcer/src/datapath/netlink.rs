@@ -79,15 +79,15 @@ pub struct AttachedProgram {
 
 impl fmt::Display for AttachedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.name {
-            write!(f, "{name} ")?;
-        }
         let mode = match self.mode {
             AttachedMode::Native => "native",
             AttachedMode::Generic => "generic",
             AttachedMode::Offloaded => "offloaded",
         };
-        write!(f, "(program id {}, {mode} mode)", self.id)
+        match &self.name {
+            Some(name) => write!(f, "{name} (program id {}, {mode} mode)", self.id),
+            None => write!(f, "program id {}, {mode} mode (`bpftool prog` has its name)", self.id),
+        }
     }
 }
 

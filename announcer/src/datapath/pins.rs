@@ -53,7 +53,8 @@ pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
     if unsafe { libc::statfs(path.as_ptr(), &raw mut facts) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(facts.f_type == libc::BPF_FS_MAGIC)
+    // The C library decides of what type they are: signed in glibc, unsigned in musl.
+    Ok(i128::from(facts.f_type) == i128::from(libc::BPF_FS_MAGIC))
 }
 
 fn mount_bpffs(path: &Path) -> io::Result<()> {

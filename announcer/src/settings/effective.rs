@@ -94,7 +94,7 @@ fn setting(arg: &Arg, matches: &ArgMatches, file: Option<&File>) -> Setting {
             Origin::Environment(name.unwrap_or_default())
         }
         _ => file
-            .and_then(|file| file.says(&flag))
+            .and_then(|file| file.says(arg))
             .map_or(Origin::Default, |(path, line)| Origin::File(path.to_owned(), line)),
     };
     let raw = matches.get_raw(id).into_iter().flatten();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 /// Names the binary that is all programs, or a directory with one for each.
 const CONTROLPLANE_BIN: &str = "CONTROLPLANE_BIN";
 
-/// A program of Kubernetes.
+/// A program of Kubernetes, or about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `etcd`.
@@ -18,6 +18,8 @@ pub enum Program {
     KubeProxy,
     /// `kubectl`.
     Kubectl,
+    /// `helm`.
+    Helm,
 }
 
 impl Program {
@@ -28,6 +30,7 @@ impl Program {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeProxy => "kube-proxy",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
         }
     }
 

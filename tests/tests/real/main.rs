@@ -12,6 +12,7 @@
 mod answering;
 #[path = "../cluster/by_hand.rs"]
 mod by_hand;
+mod chart;
 #[path = "../cluster/churn.rs"]
 mod churn;
 mod compacted;

@@ -1,9 +1,10 @@
 //! Environment twins of the flags, and what the daemon needs to be allowed.
 
-use std::{collections::HashSet, process::Command};
+use std::{collections::HashSet, fs, process::Command};
 
 use announcer_tests::{
     capture::Capture,
+    confine,
     daemon::{Daemon, DaemonBuilder, Signal, binary},
     lab::{CLIENT_NIC, UPLINK},
     netns::NetNs,
@@ -57,6 +58,27 @@ fn with_capabilities(ns: &NetNs, capabilities: &[&str]) -> Daemon {
     command.args(["--static-vip", &VIP.to_string(), "--hook", HOOK.flag()]);
     Daemon::start(command, "announcer", ns).unwrap()
 }
+
+/// As all tests start them.
+#[test]
+fn a_daemon_of_a_test_has_the_rights_that_are_shipped() {
+    let scene = Scene::on_switch(HOOK);
+    let daemon = static_vip(HOOK).start(&scene.node).unwrap();
+    scene.probe().wait_answer_by(NODE_MAC, SOON).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().trim().to_owned()
+    };
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        let bits = u64::from_str_radix(&field(set), 16).unwrap();
+        assert_eq!(bits, confine::MASK, "{set} is {bits:x}");
+    }
+    assert_eq!((&*field("CapInh"), &*field("CapAmb")), (NONE, NONE));
+    assert_eq!(field("NoNewPrivs"), "1");
+}
+
+const NONE: &str = "0000000000000000";
 
 const NEEDED: [&str; 4] = ["bpf", "net_admin", "net_raw", "perfmon"];
 

@@ -115,7 +115,7 @@ fn pins_that_somebody_removes_are_made_again() {
 
 /// At tcx there is room for both.
 #[test]
-fn an_xdp_program_of_somebody_else_on_a_new_interface_is_named_and_waited_for() {
+fn an_xdp_program_of_somebody_else_on_a_new_interface_is_told_of_and_waited_for() {
     let mut scene = Scene::on_switch(HOOK);
     let daemon = scene.answering();
     let probe = scene.probe();
@@ -125,7 +125,7 @@ fn an_xdp_program_of_somebody_else_on_a_new_interface_is_named_and_waited_for() 
     let hook = if HOOK == Hook::Tcx { Hook::Generic } else { HOOK };
     let theirs = Attached::pass_all(&scene.node, "new0", "somebody_elses", hook).unwrap();
     scene.node.ip(&format!("link set new0 name {UPLINK}")).unwrap();
-    daemon.wait_for_log("somebody_elses", SOON).unwrap();
+    daemon.wait_for_log("an XDP program of somebody else", SOON).unwrap();
     if HOOK != Hook::Tcx {
         probe.wait_until_dark(DARK, SOON).unwrap();
         drop(theirs);
