@@ -76,7 +76,7 @@ const BENCH_PACKAGES: &[DebianPackage] = &[
     },
 ];
 
-/// What fuzzing needs.
+/// What fuzzing needs, and to build its targets.
 const FUZZ_PACKAGES: &[DebianPackage] =
     &[DebianPackage { name: "g++", command: "c++", reason: "libFuzzer, which is in C++" }];
 
@@ -112,6 +112,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
         Purpose::Lint => debian_packages(FUZZ_PACKAGES),
         Purpose::Tests => {
             debian_packages(TEST_PACKAGES)?;
+            debian_packages(FUZZ_PACKAGES)?;
             other_arping(workspace);
             Ok(())
         }

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     aside::Aside,
     controlplane::{CONTROLPLANE_BIN, ControlPlane},
+    fuzz,
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
@@ -85,6 +86,15 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let model = everything.then(|| explore(workspace)).transpose()?;
     let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
 
+    // What fuzzing starts from, without fuzzing: each input once.
+    let corpus = match everything {
+        true => process::run(
+            "the corpus of the fuzz targets",
+            &mut fuzz::crate_command(workspace, &["test"]),
+        ),
+        false => Ok(()),
+    };
+
     let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
     if root == Root::Sudo {
         // The build stays ours, the tests are run as root.
@@ -113,6 +123,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
     result?;
+    corpus?;
     model?;
     mutations?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {
