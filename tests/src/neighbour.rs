@@ -54,3 +54,18 @@ pub fn wait_for_mac(ns: &NetNs, ip: Ipv4Addr, mac: Mac, within: Duration) -> Res
         format!("{ns:?} has {instead:?} for {ip}, not {mac}, after {within:?}")
     })
 }
+
+/// Waits until the entry for `ip` in the neighbour table of `ns` is in a state, such as
+/// `REACHABLE`.
+///
+/// # Errors
+/// It was not within `within`; the error says what there was instead.
+pub fn wait_for_state(ns: &NetNs, ip: Ipv4Addr, state: &str, within: Duration) -> Result<()> {
+    let changes = Changes::subscribe(ns, Group::Neighbours)?;
+    let show = || ns.tool("ip", &["-json", "neigh", "show", "to", &ip.to_string()], "");
+    let found = changes.wait(within, || {
+        let entries: Value = serde_json::from_str(&show()?)?;
+        Ok((entries.pointer("/0/state/0").and_then(Value::as_str) == Some(state)).then_some(()))
+    })?;
+    found.with_context(|| format!("not {state} within {within:?}: {}", show().unwrap_or_default()))
+}

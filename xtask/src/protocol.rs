@@ -26,12 +26,13 @@ const SIMULATION: &str = "announcer/tests/simulation";
 const SOURCES: &str = "announcer/src";
 
 /// What of the pure code is outside `ownership/`.
-const BESIDES: [&str; 3] = ["types.rs", "wire_state.rs", "intent/desired.rs"];
+const BESIDES: [&str; 4] = ["types.rs", "wire_state.rs", "conflict.rs", "intent/desired.rs"];
 
 /// Modules of `ownership/` that do I/O, and that nothing pure depends on.
 const WITH_IO: [&str; 3] = ["driver", "store", "watch"];
 
-const DEPENDENCIES: [&str; 6] = ["clap", "fastrand", "libc", "regex", "siphasher", "thiserror"];
+const DEPENDENCIES: [&str; 7] =
+    ["clap", "fastrand", "libc", "regex", "siphasher", "thiserror", "tracing"];
 
 /// The files of one variant: paths from its root, and texts.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ impl Sources {
             sources.add(&from.join(file), file)?;
         }
         sources.0.insert("intent.rs".to_owned(), "pub mod desired;\n".to_owned());
+        sources.collect(&from.join("conflict"), "conflict/")?;
         sources.collect(&from.join("ownership"), "ownership/")?;
         for module in WITH_IO {
             let own = [format!("ownership/{module}.rs"), format!("ownership/{module}/")];
@@ -61,7 +63,7 @@ impl Sources {
         }
         let root = sources.text_mut("main.rs")?;
         root.push_str("\nextern crate self as announcer;\n");
-        for module in ["intent", "ownership", "types", "wire_state"] {
+        for module in ["conflict", "intent", "ownership", "types", "wire_state"] {
             root.push_str(&format!("pub mod {module};\n"));
         }
         Ok(sources)

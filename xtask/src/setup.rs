@@ -89,7 +89,7 @@ const IMAGE_PACKAGES: &[DebianPackage] = &[
     DebianPackage { name: "buildah", command: "buildah", reason: "an image without a daemon" },
 ];
 
-/// What fuzzing needs.
+/// What fuzzing needs, and to build its targets.
 const FUZZ_PACKAGES: &[DebianPackage] =
     &[DebianPackage { name: "g++", command: "c++", reason: "libFuzzer, which is in C++" }];
 
@@ -126,6 +126,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
         Purpose::Lint => debian_packages(FUZZ_PACKAGES),
         Purpose::Tests => {
             debian_packages(TEST_PACKAGES)?;
+            debian_packages(FUZZ_PACKAGES)?;
             other_arping(workspace);
             promtool(workspace)?;
             image(workspace)

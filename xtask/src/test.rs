@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     aside::Aside,
     controlplane::{CONTROLPLANE_BIN, ControlPlane},
+    fuzz,
     image,
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
@@ -127,6 +128,24 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test
     };
     let mut test = command(&[]);
+    // What fuzzing starts from, without fuzzing: each input once.
+    let corpus = match everything {
+        true => process::run(
+            "the corpus of the fuzz targets",
+            &mut fuzz::crate_command(workspace, &["test"]),
+        ),
+        false => Ok(()),
+    };
+
+    let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    if root == Root::Sudo {
+        // The build stays ours, the tests are run as root.
+        let sudo: Vec<String> =
+            ["sudo"].iter().chain(&SUDO_ARGS).map(|arg| format!("{arg:?}")).collect();
+        test.arg("--config").arg(format!("target.'cfg(unix)'.runner=[{}]", sudo.join(",")));
+    }
+    test.args(&selection.filter).arg("--").args(&selection.libtest);
+    test.args(selection.threads());
     if everything {
         test.args(["--skip", COMPUTING_TESTS]);
     }
@@ -148,6 +167,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
     result?;
+    corpus?;
     model?;
     mutations?;
     shipped.unwrap_or(Ok(()))?;

@@ -82,7 +82,7 @@ fn the_table_says_what_is_answered_and_for_how_long() {
     let table = Status::new(&[ens18(), leftover()], NOW).to_string();
     let expected = "\
 ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session 8d6f/3
-  xdp-generic: about 250 ns a frame; asked for with --hook
+  xdp-generic: measured on veth 60 ns a small frame, up to 250 ns a large one; asked for with --hook
   silence: requests for VIPs held elsewhere are dropped
   pings to held VIPs: answered; networks: 192.0.2.0/25, 198.51.100.0/24
   VIP              STATE                           ANSWERED
@@ -142,7 +142,7 @@ fn an_interface_without_vips_or_traffic_is_short() {
     }
     let expected = "\
 ens18  ifindex 2  hook xdp-generic  mac 02:00:00:00:00:01  session none
-  xdp-generic: about 250 ns a frame; asked for with --hook
+  xdp-generic: measured on veth 60 ns a small frame, up to 250 ns a large one; asked for with --hook
   silence: requests for VIPs held elsewhere are dropped
   pings to held VIPs: answered; networks: 192.0.2.0/25, 198.51.100.0/24
   no VIPs

@@ -53,6 +53,7 @@ pub(crate) enum Rule {
     PlannedMoveHasNoGap,
     EveryVipIsAnswered,
     FailoverIsTimely,
+    FirstClaimsAreProbed,
     NothingMoves,
     RestIsCheap,
     SpreadIsEven,
@@ -80,6 +81,9 @@ impl fmt::Display for Rule {
             Self::PlannedMoveHasNoGap => "in a planned move the VIP is answered throughout",
             Self::EveryVipIsAnswered => "a VIP with a live eligible node is answered",
             Self::FailoverIsTimely => "a VIP whose holder died is answered again in time",
+            Self::FirstClaimsAreProbed => {
+                "what nobody held before is probed for before it is answered, by whoever holds it"
+            }
             Self::NothingMoves => "nothing moves without need",
             Self::RestIsCheap => "at rest there are renewals and nothing else",
             Self::SpreadIsEven => "VIPs are spread evenly",

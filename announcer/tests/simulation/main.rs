@@ -18,7 +18,7 @@ mod store;
 mod watching;
 mod world;
 
-use scenarios::{calm, hands, losses, moves, spread, storms};
+use scenarios::{calm, hands, losses, moves, probes, spread, storms};
 use seeds::explore;
 
 #[test]
@@ -59,6 +59,21 @@ fn storm_with_clocks_apart() {
 #[test]
 fn storm_with_one_clock_fast() {
     explore(1, |seed| storms::storm(seed, storms::ONE_FAST));
+}
+
+#[test]
+fn first_claims_are_probed_and_takeovers_are_not() {
+    explore(4, probes::first);
+}
+
+#[test]
+fn storm_of_failures_with_probing() {
+    explore(8, probes::storm);
+}
+
+#[test]
+fn who_is_killed_while_it_probes_probes_again() {
+    explore(4, probes::killed);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    num::NonZeroU32,
     time::Duration,
 };
 
 use announcer::{
+    conflict::{self, Claims, OnConflict},
     ownership::{
         heartbeat::OnApiLoss,
         lease::Request,
@@ -33,6 +35,8 @@ pub(crate) struct Flags {
     pub(crate) timing: Timing,
     pub(crate) on_loss: OnApiLoss,
     pub(crate) rebalance: Option<Duration>,
+    /// As `--probe-interval`; `None`: off.
+    pub(crate) probe_interval: Option<Duration>,
 }
 
 impl Flags {
@@ -43,8 +47,18 @@ impl Flags {
             on_api_loss: self.on_loss,
             handover_timeout: HANDOVER_TIMEOUT,
             rebalance: self.rebalance,
-            probing: false,
+            probing: self.probe_interval.is_some(),
         }
+    }
+
+    /// What stands between the machine and the wire; no stranger ever speaks here.
+    fn claims(&self, me: NodeName) -> Claims {
+        let settings = conflict::Settings {
+            on_conflict: OnConflict::Defend,
+            probe_interval: self.probe_interval,
+            frames_per_second: NonZeroU32::MAX,
+        };
+        Claims::new(settings, me)
     }
 }
 
@@ -52,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) name: NodeName,
     pub(crate) clock: Clock,
     pub(crate) machine: Option<Machine>,
+    /// Of the daemon, if one runs.
+    pub(crate) claims: Option<Claims>,
     /// The daemon that was killed, as long as the data plane still does what it said.
     pub(crate) predecessor: Option<Machine>,
     /// Counts the daemons; what was meant for a former one does not reach the next.
@@ -174,6 +190,7 @@ impl Node {
             name,
             clock,
             machine: None,
+            claims: None,
             predecessor: None,
             life: 0,
             ticket: 0,
@@ -207,11 +224,13 @@ impl Node {
         self.held.clear();
         let adopted = self.plane.left_behind(now);
         self.record.booted(now, adopted.as_ref());
+        self.claims = Some(flags.claims(self.name.clone()));
         self.machine = Some(Machine::new(flags.settings(self.name.clone()), adopted));
     }
 
     /// The daemon is killed; its maps stay.
     pub(crate) fn kill(&mut self) {
+        self.claims = None;
         if let Some(machine) = self.machine.take() {
             self.predecessor = Some(machine);
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use announcer::{
+    conflict::Claims,
     ownership::{
         lease::{Answer, Request},
         machine::Input,
@@ -332,7 +333,13 @@ impl World {
         let node = &mut self.nodes[i];
         let Some(machine) = &mut node.machine else { return };
         let requests = machine.poll(now);
-        let wire = machine.wire(now);
+        let mut wire = machine.wire(now);
+        if let (Some(wire), Some(claims)) = (&mut wire, &mut node.claims) {
+            for vip in machine.take_first_claims() {
+                claims.claim_first(now, vip);
+            }
+            claims.follow(now, wire);
+        }
         node.informed = wire.is_some();
         let fresh = match wire {
             Some(wire) => {
@@ -363,6 +370,8 @@ impl World {
         let Some(machine) = &node.machine else { return };
         let wake = machine.next_deadline(now);
         let wake = node.outbox.deadline(now).map_or(wake, |send| send.min(wake));
+        let probing = node.claims.as_ref().and_then(Claims::next_deadline);
+        let wake = probing.map_or(wake, |ends| ends.min(wake).max(now));
         node.ticket = ticket;
         let (life, at) = (node.life, node.clock.true_time(wake));
         self.schedule(at, Event::Daemon { node: i, life, what: ToDaemon::Wake { ticket } });

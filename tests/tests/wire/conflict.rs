@@ -178,6 +178,25 @@ fn a_held_vip_is_defended_once_in_ten_seconds_and_answered_on() {
     assert!((1..=3).contains(&lines), "{lines} lines\n{}", daemon.print());
 }
 
+/// Bridges and proxies put their own MAC on frames: whose ARP it is, the ARP says.
+#[test]
+fn a_claim_is_whose_arp_it_is_whoever_sent_the_frame() {
+    let scene = Scene::on_switch(Hook::Tcx);
+    let daemon = scene.answering();
+    let proxy = Mac([0x02, 0, 0, 0, 0, 0x77]);
+    let by = |sender| {
+        let claim = ArpFrame::announcement(sender, VIP, Op::Reply);
+        ArpFrame { source: proxy, ..claim }.to_padded_bytes()
+    };
+    let injector = Injector::open(&scene.client, CLIENT_NIC).unwrap();
+    // Our own, come back another way, is nobody's claim.
+    injector.send(&by(NODE_MAC)).unwrap();
+    injector.send(&by(STRANGER)).unwrap();
+    let line = daemon.wait_for_log("address conflict", SOON).unwrap().text;
+    assert!(line.contains(&STRANGER.to_string()) && !line.contains(&proxy.to_string()), "{line}");
+    assert_eq!(logged(&daemon, "address conflict"), 1);
+}
+
 #[test]
 fn a_defence_wins_the_neighbours_back() {
     let mut scene = Scene::on_switch(Hook::Tcx);

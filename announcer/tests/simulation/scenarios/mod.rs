@@ -4,6 +4,7 @@ pub(crate) mod calm;
 pub(crate) mod hands;
 pub(crate) mod losses;
 pub(crate) mod moves;
+pub(crate) mod probes;
 pub(crate) mod spread;
 pub(crate) mod storms;
 
@@ -35,7 +36,12 @@ fn fast_timing() -> Timing {
 }
 
 fn flags(on_loss: OnApiLoss) -> Flags {
-    Flags { timing: timing(), on_loss, rebalance: Some(Duration::from_millis(100)) }
+    Flags {
+        timing: timing(),
+        on_loss,
+        rebalance: Some(Duration::from_millis(100)),
+        probe_interval: None,
+    }
 }
 
 fn either(seed: u64) -> OnApiLoss {

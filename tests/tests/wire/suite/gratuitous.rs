@@ -7,7 +7,7 @@ use announcer_tests::{
     capture::{Capture, Frame},
     daemon::Daemon,
     lab::CLIENT_NIC,
-    neighbour::wait_for_mac,
+    neighbour::{wait_for_mac, wait_for_state},
 };
 
 use super::HOOK;
@@ -83,6 +83,28 @@ fn tcpdump_understands_them() {
     assert_eq!(said.matches(&ethernet).count(), 2, "{said}");
     assert!(said.contains(&format!("Reply {VIP} is-at {NODE_MAC}, length 46")), "{said}");
     assert!(said.contains(&format!("tell {VIP}, length 46")), "{said}");
+}
+
+/// An entry that is used goes stale now and then, and the kernel then asks its MAC alone
+/// whether it is there still (RFC 4861 section 7.3.3, as Linux has it for ARP).
+#[test]
+fn a_clients_kernel_that_asks_by_unicast_confirms_its_entry() {
+    let scene = Scene::on_switch(HOOK);
+    let _daemon = scene.answering();
+    let client = &scene.client;
+    // Without an answer it would neither ask everybody nor an agent, and give the entry up.
+    for setting in ["mcast_solicit", "mcast_resolicit", "app_solicit"] {
+        client.sysctl(&format!("net/ipv4/neigh/{CLIENT_NIC}/{setting}"), "0").unwrap();
+    }
+    let capture = Capture::start(client, CLIENT_NIC).unwrap();
+    let entry = format!("neigh replace {VIP} lladdr {NODE_MAC} dev {CLIENT_NIC} nud probe");
+    client.ip(&entry).unwrap();
+    let asks = |frame: &Frame| {
+        let arp = frame.arp().filter(|arp| arp.op == Op::Request && arp.target_ip == VIP);
+        frame.outgoing && arp.is_some_and(|arp| arp.destination == NODE_MAC)
+    };
+    capture.wait_for(SOON, asks).unwrap();
+    wait_for_state(client, VIP, "REACHABLE", SOON).unwrap();
 }
 
 /// With arp_accept 0, as Linux has it, gratuitous ARP changes entries but makes none.
