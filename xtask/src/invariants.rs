@@ -36,6 +36,8 @@ const INVARIANTS: &[Invariant] = &[
             "announcer/src/ownership/machine",
             "announcer/src/ownership/peers",
             "announcer/src/ownership/placement",
+            "announcer/src/ownership/report",
+            "announcer/src/ownership/tenures",
             "announcer/src/ownership/timing",
             "announcer/src/ownership/vip",
             "announcer/src/wire_state",

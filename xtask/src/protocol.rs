@@ -28,8 +28,8 @@ const SOURCES: &str = "announcer/src";
 /// What of the pure code is outside `ownership/`.
 const BESIDES: [&str; 4] = ["types.rs", "wire_state.rs", "conflict.rs", "intent/desired.rs"];
 
-/// Modules of `ownership/` that do I/O, and that nothing pure depends on.
-const WITH_IO: [&str; 3] = ["driver", "store", "watch"];
+/// Modules of `ownership/` that do I/O, or serve what does, and that nothing pure depends on.
+const WITH_IO: [&str; 4] = ["driver", "profile", "store", "watch"];
 
 const DEPENDENCIES: [&str; 7] =
     ["clap", "fastrand", "libc", "regex", "siphasher", "thiserror", "tracing"];

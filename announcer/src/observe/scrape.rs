@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
@@ -43,7 +43,13 @@ struct Family<'a, 'e> {
 
 type Labels<'a> = Vec<(&'a str, String)>;
 
-impl Family<'_, '_> {
+impl<'a> Family<'a, '_> {
+    // A registry ends what helps with a full stop, too.
+    fn descriptor(self, kind: MetricType) -> Result<MetricEncoder<'a>, fmt::Error> {
+        let Self { encoder, name, help, unit } = self;
+        encoder.encode_descriptor(name, &format!("{help}."), unit, kind)
+    }
+
     fn counters<'l>(
         self,
         series: impl IntoIterator<Item = (Labels<'l>, u64)>,
@@ -58,25 +64,26 @@ impl Family<'_, '_> {
         self.encode(MetricType::Gauge, series.into_iter().map(|(l, n)| (l, ConstGauge::new(n))))
     }
 
+    fn gauge(self, value: f64) -> Result<(), fmt::Error> {
+        ConstGauge::new(value).encode(self.descriptor(MetricType::Gauge)?)
+    }
+
+    fn counter(self, value: u64) -> Result<(), fmt::Error> {
+        ConstCounter::new(value).encode(self.descriptor(MetricType::Counter)?)
+    }
+
     fn encode<'l, M: EncodeMetric>(
         self,
         kind: MetricType,
         series: impl Iterator<Item = (Labels<'l>, M)>,
     ) -> Result<(), fmt::Error> {
-        let Self { encoder, name, help, unit } = self;
-        let mut family = encoder.encode_descriptor(name, help, unit, kind)?;
+        let mut family = self.descriptor(kind)?;
         for (labels, metric) in series {
-            if labels.is_empty() {
-                metric.encode(family.encode_family(&NO_LABELS)?)?;
-            } else {
-                metric.encode(family.encode_family(&labels)?)?;
-            }
+            metric.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
-
-const NO_LABELS: [(&str, &str); 0] = [];
 
 impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
@@ -111,7 +118,7 @@ impl State {
         family(encoder, "announcer_vips", "VIPs by what they are to this node").gauges(states)?;
         let conflicts = u32::try_from(report.conflicts).unwrap_or(u32::MAX);
         family(encoder, "announcer_conflicts_active", "VIPs of this node that a stranger claims")
-            .gauges([(vec![], f64::from(conflicts))])?;
+            .gauge(f64::from(conflicts))?;
         let member = report.cluster.as_ref();
         let session = member.filter(|member| member.session.is_some());
         let left = session.map_or(0.0, |member| member.valid_until.since(report.at).as_secs_f64());
@@ -121,10 +128,9 @@ impl State {
             help: "For how long this node's last renewal still entitles it to answer",
             unit: Some(&Unit::Seconds),
         }
-        .gauges([(vec![], left)])?;
+        .gauge(left)?;
         let open = f64::from(u8::from(session.is_some()));
-        family(encoder, "announcer_session_open", "Whether this node is in a session")
-            .gauges([(vec![], open)])
+        family(encoder, "announcer_session_open", "Whether this node is in a session").gauge(open)
     }
 
     fn responder(&self, encoder: &mut DescriptorEncoder) -> Result<(), fmt::Error> {
@@ -160,7 +166,7 @@ impl State {
             "announcer_claims_dropped",
             "Foreign claims that were not looked at, being too many",
         )
-        .counters([(vec![], responder.claims_dropped + lost)])
+        .counter(responder.claims_dropped + lost)
     }
 
     fn frames(&self, encoder: &mut DescriptorEncoder) -> Result<(), fmt::Error> {

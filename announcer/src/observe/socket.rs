@@ -41,7 +41,7 @@ pub enum AskError {
     /// There is none in this network namespace.
     #[error("no announcer runs in this network namespace")]
     NoDaemon,
-    /// It closes the connection: we are neither root nor its user.
+    /// It closed the connection: we are neither root nor its user.
     #[error("the announcer speaks to root and its own user only")]
     NotPermitted,
     /// It does not answer.
@@ -98,9 +98,12 @@ fn listen() -> io::Result<UnixListener> {
 
 /// SO_PEERCRED: as the peer was when it connected. Abstract sockets have no permissions.
 fn may_ask(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == user())
+}
+
+fn user() -> libc::uid_t {
     // SAFETY: geteuid cannot fail, and takes nothing.
-    let own = unsafe { libc::geteuid() };
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+    unsafe { libc::geteuid() }
 }
 
 async fn answer(observer: Observer, path: String) -> Reply {
@@ -141,8 +144,6 @@ async fn get(stream: UnixStream) -> Result<Bytes, AskError> {
     };
     let answer = answer.await;
     connection.abort();
-    answer.map_err(|error| match error.is_incomplete_message() || error.is_canceled() {
-        true => AskError::NotPermitted,
-        false => error.into(),
-    })
+    // How it looks to be refused depends on who is faster.
+    answer.map_err(|error| if user() == 0 { error.into() } else { AskError::NotPermitted })
 }

@@ -3,6 +3,7 @@
 mod log;
 mod lookup;
 mod report;
+mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,24 +20,24 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamMap;
 use tracing::debug;
 
+pub use self::witness::Witness;
 use self::{log::Log, lookup::Lookup};
 use super::{
     lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     pace::Pace,
     store::Store,
-    tenures::{Attempt, Move, Tenures},
+    tenures::Tenures,
     watch::{self as leases, LeaseEvent},
 };
 use crate::{
     conflict::{self, Claims, Stranger},
-    events::{Announced, News, Occurrence, Reports},
+    events::{News, Occurrence, Reports},
     observe::{
         Ask,
-        health::{Health, Loop, TICK},
-        metrics::{Metrics, RequestResult},
+        health::{Loop, TICK},
     },
-    types::{BootTime, MacAddr, NodeName, Vip},
+    types::{BootTime, MacAddr, NodeName},
     wire_state::{Adopted, ClaimKind, Heard, WireState},
 };
 
@@ -61,15 +62,6 @@ pub struct Channels {
     pub drain: watch::Receiver<bool>,
     /// Who wants to know what is going on.
     pub asks: mpsc::Receiver<Ask>,
-}
-
-/// Where the driver leaves word of what it does.
-#[derive(Clone, Debug, Default)]
-pub struct Witness {
-    /// What is counted.
-    pub metrics: Metrics,
-    /// That it turns, and has read everything once.
-    pub health: Health,
 }
 
 /// Runs the protocol until a drain has come to its end.
@@ -214,36 +206,6 @@ impl Driver {
         Some(request)
     }
 
-    /// Why a VIP is taken is known while its request goes out.
-    fn note_attempt(&mut self, request: &Request) {
-        if let Request::WriteVip { vip, claim: Claim::Held { .. }, .. } = request
-            && let Some((why, free_since, from)) = self.machine.takeover(*vip)
-        {
-            self.tenures.taking(*vip, Attempt { why, free_since, from });
-        }
-    }
-
-    fn moved(&mut self, vip: Vip, moved: Option<Move>) {
-        match moved {
-            Some(Move::Taken(attempt)) => {
-                self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
-                self.tell_taken(vip, attempt);
-            }
-            Some(Move::HandedOver { took, .. }) => self.witness.metrics.handed_over(vip, took),
-            None => {}
-        }
-    }
-
-    fn tell_taken(&self, vip: Vip, Attempt { why, from, .. }: Attempt) {
-        let intent = self.channels.intent.borrow();
-        let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&vip));
-        if let (Some(wanted), Some(lease)) = (wanted, self.machine.lease_id(vip)) {
-            let (services, interfaces) = (wanted.services.clone(), wanted.interfaces.clone());
-            let news = News::Announced(Announced { vip, why, from, interfaces, lease });
-            self.channels.reports.send(Occurrence { services, news });
-        }
-    }
-
     /// Begins and ends watches as the machine's choice of nodes changes.
     fn follow_monitored(&mut self) {
         let wanted = self.machine.monitored();
@@ -261,8 +223,11 @@ impl Driver {
         let intent = self.channels.intent.borrow_and_update().clone();
         if let Some(intent) = intent {
             self.log.candidacy(intent.candidacy);
-            self.tenures.retain(|vip| intent.vips.contains_key(&vip));
-            self.machine.input(BootTime::now(), Input::Intent(intent));
+            self.machine.input(BootTime::now(), Input::Intent(intent.clone()));
+            let (tenures, machine) = (&mut self.tenures, &self.machine);
+            tenures.retain(|vip| {
+                intent.vips.contains_key(&vip) || machine.named_holder(vip).is_some()
+            });
         }
     }
 
@@ -365,29 +330,6 @@ impl Driver {
             let holder = self.machine.named_holder(vip);
             let moved = taken.or_else(|| self.tenures.seen(now, vip, holder));
             self.moved(vip, moved);
-        }
-    }
-
-    fn count(&self, request: &Request, answer: &Answer, took: Duration) {
-        let metrics = &self.witness.metrics;
-        let result = match answer {
-            Answer::Node(Reply::Ok(_)) | Answer::Vip(Reply::Ok(_)) => RequestResult::Ok,
-            Answer::Node(Reply::NotFound) | Answer::Vip(Reply::NotFound) => RequestResult::NotFound,
-            Answer::Node(Reply::Conflict) | Answer::Vip(Reply::Conflict) => RequestResult::Conflict,
-            Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed) => RequestResult::Failed,
-        };
-        let verb = match request {
-            Request::ReadNode(_) | Request::ReadVip(_) => "get",
-            Request::WriteNode { expect: None, .. } | Request::WriteVip { expect: None, .. } => {
-                "create"
-            }
-            Request::WriteNode { .. } | Request::WriteVip { .. } => "update",
-        };
-        metrics.requested(verb, "leases", result);
-        if let Request::WriteNode { node, open: true, .. } = request
-            && *node == self.machine.settings().me
-        {
-            metrics.renewed(took, result == RequestResult::Ok);
         }
     }
 

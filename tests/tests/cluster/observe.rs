@@ -8,10 +8,11 @@ use std::{
     process::Command,
 };
 
+use announcer_apiserver::{EVENTS_V1, Match, SERVICES, Verb};
 use announcer_tests::{
     arp::{ArpFrame, Mac, Op},
     capture::Injector,
-    cluster::{Cluster, HTTP_PORT, LeaseState, SOON, Samples},
+    cluster::{Cluster, HTTP_PORT, LeaseState, SERVICES_IN, SOON, Samples},
     daemon::{self, Daemon},
     lab::{CLIENT_NIC, Link},
     topology::Cut,
@@ -208,6 +209,75 @@ fn who_has_not_read_everything_is_alive_and_not_ready() {
     cluster.lab().restore(cluster.lab().node(1), Link::Management).unwrap();
     cluster.start(1).unwrap();
     assert_eq!(cluster.get(1, "/readyz").unwrap(), (200, "ok\n".to_owned()));
+}
+
+/// What Service `web` was told for this reason, once there is something.
+fn events(cluster: &Cluster, reason: &str, wanted: usize) -> Vec<Value> {
+    let written = Match::any().verb(Verb::Create).resource(EVENTS_V1);
+    let told = || {
+        let events = cluster.objects().list(&EVENTS_V1, SERVICES_IN).unwrap();
+        let ours = |event: &Value| event["reason"] == reason;
+        events.into_iter().filter(ours).collect::<Vec<_>>()
+    };
+    let mut all = cluster.audit().count(&written);
+    while told().len() < wanted {
+        all += 1;
+        assert!(cluster.audit().wait_for(&written, all, SOON), "{:#?}", told());
+    }
+    told()
+}
+
+#[test]
+fn a_takeover_is_an_event_on_the_service_with_where_and_why() {
+    let mut cluster = quick(2);
+    let probe = held_by_node_1(&mut cluster);
+    let [first] = &events(&cluster, "Announced", 1)[..] else { panic!("one") };
+    assert_eq!(first["note"], "192.0.2.10 is announced from node node-1 on ens18: nobody held it");
+    let service = cluster.objects().get(&SERVICES, SERVICES_IN, "web").unwrap();
+    assert_eq!(first["regarding"]["uid"], service["metadata"]["uid"], "kubectl describe shows it");
+    cluster.kill(1).unwrap();
+    probe.wait_answer_by(cluster.lab().node(2).mac, SOON).unwrap();
+    let told = events(&cluster, "Announced", 2);
+    let why = "192.0.2.10 is announced from node node-2 on ens18: node-1's session is over";
+    assert!(told.iter().any(|event| event["note"] == why), "{told:#?}");
+    // A daemon that comes back takes nothing, and has nothing to tell.
+    cluster.kill(2).unwrap();
+    cluster.start(2).unwrap();
+    cluster.wait_lease_duration().unwrap();
+    assert_eq!(events(&cluster, "Announced", 2).len(), 2);
+    let writes = Match::any().writes().resource(EVENTS_V1);
+    let creations = writes.clone().verb(Verb::Create);
+    assert_eq!(cluster.audit().count(&writes), cluster.audit().count(&creations), "only created");
+}
+
+#[test]
+fn that_no_node_is_eligible_is_told_once_by_one_of_them() {
+    let mut cluster = quick(2);
+    cluster.create_service("web", VIP).unwrap();
+    for n in 1..=2 {
+        cluster.set_node_label(n, EXCLUDE, Some("")).unwrap();
+    }
+    cluster.start_idle(1).unwrap();
+    cluster.start_idle(2).unwrap();
+    let told = events(&cluster, "NoEligibleNode", 1);
+    assert_eq!(told[0]["type"], "Warning");
+    let note = told[0]["note"].as_str().unwrap();
+    for part in ["192.0.2.10", "node-1: the node is excluded by label", "node-2:"] {
+        assert!(note.contains(part), "{part}: {note}");
+    }
+    // The other one tries, too, and learns that it has been told.
+    let creations = Match::any().verb(Verb::Create).resource(EVENTS_V1);
+    assert!(cluster.audit().wait_for(&creations, 2, SOON));
+    let known = |n| {
+        let labels = r#"{verb="create",resource="events",result="conflict"}"#;
+        let samples = cluster.metrics(n).unwrap();
+        samples.get("announcer_api_requests_total").is_some_and(|s| s.contains_key(labels))
+    };
+    let deadline = std::time::Instant::now() + SOON;
+    while !known(1) && !known(2) {
+        assert!(std::time::Instant::now() < deadline, "nobody was told so");
+    }
+    assert_eq!(events(&cluster, "NoEligibleNode", 1), told);
 }
 
 /// Name and type of each row of `deploy/metrics.md`.

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The nodes that may tell do so one after the other, so that the first has told when the
 /// next one tries.
-const HEAD_START: Duration = Duration::from_secs(10);
+const HEAD_START: Duration = Duration::from_secs(3);
 
 /// So many nodes may tell; some of them may run no daemon.
 const TELLERS: u32 = 3;

@@ -145,8 +145,11 @@ fn status_tells_what_is_answered_with_and_without_a_daemon() {
             let told = status.pointer(&format!("/interfaces/0/{field}"));
             assert_eq!(told, Some(&expected), "{field} of {status}");
         }
+        status
     };
-    assert_told();
+    let asked = assert_told();
+    assert_eq!(asked.pointer("/vips/0/state"), Some(&"held".into()), "{asked}");
+    assert_eq!(asked.pointer("/daemon/cluster"), Some(&Value::Null), "{asked}");
     daemon.kill().unwrap();
-    assert_told();
+    assert_eq!(assert_told().get("daemon"), None);
 }
