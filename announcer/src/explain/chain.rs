@@ -84,6 +84,8 @@ struct Chain {
     undecided: Option<Duration>,
     /// Something that has to be known cannot be.
     unknown: bool,
+    /// Why clients may fail though a VIP is announced.
+    doubt: Option<Link>,
 }
 
 /// Something that is wrong.
@@ -232,8 +234,19 @@ impl<'a> Case<'a> {
 
     /// The links of one VIP, from nodes to lease.
     fn vip(&mut self, chain: &mut Chain, vip: Vip, watched: &Watched) {
+        let (from, announcers) = (chain.links.len(), chain.announcers.len());
         let candidates = self.nodes(chain, vip, watched);
         self.lease(chain, vip, &candidates, watched);
+        if chain.announcers.len() > announcers {
+            // Where no node may hold it, its holder keeps it: it is answered for.
+            chain.demote(from);
+            let doubt = chain
+                .links
+                .iter()
+                .skip(from)
+                .find(|link| link.verdict == Verdict::Note && link.link == "nodes");
+            chain.doubt = chain.doubt.take().or_else(|| doubt.cloned());
+        }
     }
 
     /// The links of one VIP alone, for those who look at all of them: who announces it, or
@@ -292,6 +305,10 @@ fn not_permitted(what: &str, why: &Unreadable) -> Wrong {
 
 fn conclude(chain: Chain, target: &Target, watched: &Watched) -> Explanation {
     let problem = chain.first_problem().cloned();
+    let remedy = |link: &Link| {
+        let remedy = link.remedy.as_ref();
+        remedy.map_or(String::new(), |remedy| format!("; type: {remedy}"))
+    };
     let announced = match &problem {
         _ if chain.unknown => None,
         Some(_) => Some(false),
@@ -308,21 +325,22 @@ fn conclude(chain: Chain, target: &Target, watched: &Watched) -> Explanation {
             } else {
                 format!("{}: ", problem.of)
             };
-            let remedy = problem.remedy.as_ref();
-            let remedy = remedy.map_or(String::new(), |remedy| format!("; type: {remedy}"));
-            format!("{target}: {verdict}: {of}{}{remedy}", problem.says)
+            format!("{target}: {verdict}: {of}{}{}", problem.says, remedy(problem))
         }
         (None, Some(true)) => {
             let by: Vec<String> = chain.announcers.iter().map(announcer).collect();
-            format!("{target}: announced: {}", by.join("; "))
+            let doubt = chain.doubt.as_ref();
+            let doubt = doubt.map(|link| format!(", but {}{}", link.says, remedy(link)));
+            format!("{target}: announced: {}{}", by.join("; "), doubt.unwrap_or_default())
         }
         (None, _) => format!("{target}: nothing of it is announced"),
     };
+    let first = problem.or(chain.doubt);
     Explanation {
         target: target.to_string(),
         announced,
-        finding: problem.as_ref().and_then(|link| link.finding),
-        remedy: problem.and_then(|link| link.remedy),
+        finding: first.as_ref().and_then(|link| link.finding),
+        remedy: first.and_then(|link| link.remedy),
         conclusion,
         announcers: chain.announcers,
         chain: chain.links,

@@ -109,7 +109,8 @@ pub struct Explanation {
     pub target: String,
     /// Whether everything that was asked for is announced; `None`: it cannot be told.
     pub announced: Option<bool>,
-    /// What is wrong first of all.
+    /// What is wrong first of all; with something that is announced, why clients may fail
+    /// all the same.
     pub finding: Option<Finding>,
     /// What to type against it.
     pub remedy: Option<String>,

@@ -165,6 +165,16 @@ fn the_first_broken_link_is_the_one_to_mend() {
 }
 
 #[test]
+fn a_holder_keeps_what_no_node_may_have() {
+    let objects = vec![service("web", json!({"announce": "true"})), node("n1", "False")];
+    let leases = [node_lease("n1", 7, 3, true, "up"), held("n1", "8d6f/3")];
+    let said = explain(objects, &watched(&leases, &["n1"], 0), "default/web");
+    assert_eq!((said.announced, said.finding), (Some(true), Some(Finding::NodeNotReady)));
+    let remedy = said.remedy.expect("what to type");
+    assert!(said.conclusion.contains("by node n1") && said.conclusion.ends_with(&remedy));
+}
+
+#[test]
 fn an_address_is_announced_if_it_is_for_one_service() {
     let objects = || {
         vec![

@@ -114,7 +114,8 @@ fn services_that_share_an_address_are_divided() {
     desk.vip_lease(VIP, "node-1", Some(&session));
     let said = desk.renewing("node-1", || desk.web());
     assert_eq!(said.code, ANNOUNCED, "{:#}", said.json);
-    assert!(said.mentions("divided"), "{:#}", said.json);
+    assert_eq!(said.text("finding"), "divided", "{:#}", said.json);
+    assert!(said.text("remedy").contains("describe service"));
     let nodes = said.link("nodes");
     assert!(nodes.contains("default/mail") && nodes.contains("default/web"), "{nodes}");
 }

@@ -72,9 +72,9 @@ fn daemons_are_seen_from_afar_with_rights_to_read_only() {
 
     // All nodes and VIPs, one of which nobody can take.
     cluster.create_service_without_address("lost", json!({ "expose": "lan" })).unwrap();
+    let local = || json!({ "spec": { "externalTrafficPolicy": "Local" } });
+    cluster.patch_service("lost", local()).unwrap();
     cluster.set_addresses("lost", &[OTHER]).unwrap();
-    cluster.patch_service("lost", json!({ "spec": { "externalTrafficPolicy": "Local" } })).unwrap();
-    cluster.wait_released(OTHER, SOON).unwrap();
     let status = |format| run(&ns, &reader, &["status", "--cluster", "-o", format]);
     let output = status("json");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -101,6 +101,14 @@ fn daemons_are_seen_from_afar_with_rights_to_read_only() {
     let row = |of: &str| table.lines().find(|line| line.starts_with(of)).unwrap().to_owned();
     assert!(row("node-1").contains(&mac), "{table}");
     assert!(row("192.0.2.11").contains("default/lost"), "{table}");
+
+    // Where no node may have it, its holder keeps it: answered for, and no use.
+    cluster.patch_service("web", local()).unwrap();
+    let said = explain("default/web");
+    assert_eq!((said.code, said.text("finding")), (ANNOUNCED, "no-local-endpoint"));
+    assert!(said.text("conclusion").contains("but"), "{:#}", said.json);
+    let cluster_wide = json!({ "spec": { "externalTrafficPolicy": "Cluster" } });
+    cluster.patch_service("web", cluster_wide).unwrap();
 
     // A cable is pulled: the node says so, and its VIPs go; then the other's is pulled, too.
     cut(&cluster, 1);
