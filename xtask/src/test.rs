@@ -16,8 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     aside::Aside,
     controlplane::{CONTROLPLANE_BIN, ControlPlane},
-    fuzz,
-    image,
+    fuzz, image,
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
