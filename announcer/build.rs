@@ -13,6 +13,14 @@ fn main() {
     // aya-build makes a warning of each line that cargo prints, progress included.
     // SAFETY: nothing else runs in this process yet.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // The object is the same wherever it is built: no path of this machine is in it. The
+    // nightly's cargo can see to that by itself.
+    for (name, value) in
+        [("CARGO_UNSTABLE_TRIM_PATHS", "true"), ("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all")]
+    {
+        // SAFETY: as above.
+        unsafe { env::set_var(name, value) };
+    }
     if let Err(error) = build() {
         println!("cargo::error={error:#}");
     }
