@@ -19,7 +19,7 @@ fn store() -> Store {
 fn profile() -> Profile {
     let settings = Settings {
         version: "1.2.3".to_owned(),
-        service_selector: "announce in (yes,true)".to_owned(),
+        service_selector: "announce in (true,yes)".to_owned(),
         load_balancer_class: "l2announcer.io/l2".to_owned(),
         require_class: true,
         external_ips: false,
