@@ -140,9 +140,9 @@ impl Slot {
                 self.missing_since = None;
             }
             Seen::Present(VipLease { claim: Claim::Released { offered_by, .. }, .. }) => {
+                self.was_taken |= ours && offered_by.as_ref().is_some_and(|node| node != me);
                 // Released by somebody else, or in another way: no offer of ours is left.
                 let offering = self.offering.take();
-                self.was_taken |= ours && offered_by.as_ref().is_some_and(|node| node != me);
                 if offered_by.as_ref() != Some(me) {
                     self.end_handover();
                 } else if let Some(stands) = offering {
