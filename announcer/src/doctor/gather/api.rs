@@ -128,13 +128,13 @@ async fn node(client: &Client, name: &str) -> Found<Option<NodeObject>> {
         Err(Trouble::Api(status)) if status.code == 404 => return Ok(None),
         Err(error) => return Err(error.text()),
     };
-    let conditions = node.status.into_iter().flat_map(|s| s.conditions.unwrap_or_default());
+    let mut conditions = node.status.into_iter().flat_map(|s| s.conditions.unwrap_or_default());
     let is_ready = |condition: k8s_openapi::api::core::v1::NodeCondition| {
         condition.type_ == "Ready" && condition.status == "True"
     };
     let labels = node.metadata.labels.unwrap_or_default();
     Ok(Some(NodeObject {
-        is_ready: conditions.map(is_ready).any(|is| is),
+        is_ready: conditions.any(is_ready),
         is_excluded: labels.contains_key(EXCLUDED),
     }))
 }
