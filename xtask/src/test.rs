@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, as root, and a summary.
 
+mod beside;
+
 use std::{
     env,
     ffi::OsString,
@@ -13,10 +15,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use self::beside::Beside;
 use crate::{
-    aside::Aside,
     controlplane::{CONTROLPLANE_BIN, ControlPlane},
-    fuzz, image,
+    image,
     launch::ANNOUNCER_BIN,
     process::{self, Root, SUDO_ARGS},
     workspace::Workspace,
@@ -67,15 +69,6 @@ const OTHER_ARPING: &str = "OTHER_ARPING";
 /// each hardly delay one another's timers.
 const PER_CPU: usize = 3;
 
-/// Tests that compute and never wait, the longest: of the model (`tests/model/explored.rs`).
-const COMPUTING: [&str; 2] = ["--test", "model"];
-/// All of their names begin so, and no others do.
-const COMPUTING_TESTS: &str = "explored::";
-
-/// Tests of the image that is shipped (`tests/image/shipped.rs`), which takes minutes to build.
-const IMAGE: [&str; 2] = ["--test", "image"];
-/// All of their names begin so, and no others do.
-const IMAGE_TESTS: &str = "shipped::";
 /// They find the archive in this variable.
 const ANNOUNCER_IMAGE: &str = "ANNOUNCER_IMAGE";
 /// Tests find promtool in this variable, where the PATH has none.
@@ -101,9 +94,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
     let everything = selection.filter.is_none() && selection.libtest.is_empty();
     let started = Instant::now();
-    let model = everything.then(|| explore(workspace)).transpose()?;
-    let mutations = everything.then(|| Aside::xtask("mutate")).transpose()?;
-    let image = everything.then(|| Aside::xtask("image")).transpose()?;
+    let beside = everything.then(|| Beside::start(workspace)).transpose()?;
 
     let command = |only: &[&str]| {
         let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
@@ -127,69 +118,22 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         test
     };
     let mut test = command(&[]);
-    // What fuzzing starts from, without fuzzing: each input once.
-    let corpus = match everything {
-        true => process::run(
-            "the corpus of the fuzz targets",
-            &mut fuzz::crate_command(workspace, &["test"]),
-        ),
-        false => Ok(()),
-    };
-
-    let mut test = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
-    if root == Root::Sudo {
-        // The build stays ours, the tests are run as root.
-        let sudo: Vec<String> =
-            ["sudo"].iter().chain(&SUDO_ARGS).map(|arg| format!("{arg:?}")).collect();
-        test.arg("--config").arg(format!("target.'cfg(unix)'.runner=[{}]", sudo.join(",")));
-    }
-    test.args(&selection.filter).arg("--").args(&selection.libtest);
-    test.args(selection.threads());
     if everything {
-        test.args(["--skip", COMPUTING_TESTS]);
+        test.args(["--skip", beside::COMPUTING_TESTS]);
     }
     if !selection.wants_image() {
-        test.args(["--skip", IMAGE_TESTS]);
+        test.args(["--skip", beside::IMAGE_TESTS]);
     }
     let (result, mut counts) = tally(&mut test)?;
-    let shipped = image.map(|image| -> Result<()> {
-        image.finish()?;
-        let (result, shipped) = tally(command(&IMAGE).arg(IMAGE_TESTS))?;
-        counts += shipped;
-        Ok(result?)
-    });
     // All are waited for, and told of: one run shows all there is to mend.
-    let model = model.map_or(Ok(Counts::default()), explored);
-    let mutations = mutations.map_or(Ok(()), |mutations| mutations.finish().map(drop));
-    if let Ok(explored) = &model {
-        counts += *explored;
-    }
+    let others = beside.map_or(Ok(()), |beside| beside.finish(command, &mut counts));
     println!("\nxtask test: {counts}, in {} s", started.elapsed().as_secs());
     result?;
-    corpus?;
-    model?;
-    mutations?;
-    shipped.unwrap_or(Ok(()))?;
+    others?;
     if let (Some(filter), 0) = (&selection.filter, counts.ran()) {
         bail!("no test's path contains {}", filter.to_string_lossy());
     }
     Ok(())
-}
-
-fn explore(workspace: &Workspace) -> Result<Aside> {
-    let mut test = workspace.cargo(["test", "--workspace"]);
-    test.args(COMPUTING).arg("--").arg(COMPUTING_TESTS);
-    Aside::start("exploring the model", test)
-}
-
-/// An error also when there was nothing to explore: elsewhere these tests are skipped.
-fn explored(model: Aside) -> Result<Counts> {
-    let mut counts = Counts::default();
-    model.finish()?.lines().for_each(|line| counts.add(line));
-    match counts.ran() {
-        0 => bail!("no test of {COMPUTING:?} is called {COMPUTING_TESTS}…"),
-        _ => Ok(counts),
-    }
 }
 
 /// Runs `test`, shows its output and counts the results in it.
