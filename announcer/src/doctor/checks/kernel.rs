@@ -49,7 +49,7 @@ fn version(kernel: &Kernel) -> Finding {
             GROUP,
             "version",
             format!("Linux {release}: no tcx, which comes with 6.6"),
-            "where the driver has no native XDP, generic XDP costs each frame 250 ns, tcx 40 ns",
+            "where the driver has no native XDP, generic XDP costs each frame 60 to 250 ns, tcx 33 ns",
         ),
         Ok(_) => Finding::ok(GROUP, "version", format!("Linux {release}")),
         Err(ref error) => Finding::warning(

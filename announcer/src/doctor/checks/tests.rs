@@ -250,7 +250,7 @@ fn hooks_that_auto_takes_and_why() {
             "hook tcx: the best there is: the driver has no native XDP",
             "",
         ),
-        (|f| xdp(f, 7, AttachedMode::Generic), W, "(program id 7, generic mode)", "prog show id 7"),
+        (|f| xdp(f, 7, AttachedMode::Generic), W, "program id 7, generic mode", "prog show id 7"),
         (
             |f| {
                 xdp(f, 7, AttachedMode::Generic);
@@ -300,7 +300,7 @@ fn our_own_program_is_not_somebody_elses() {
     hooks(&mut facts).own_program = Some(7);
     let findings = all(&facts);
     assert!(findings.iter().all(|it| it.level == Level::Ok), "{findings:#?}");
-    assert!(findings.iter().any(|it| it.found.contains("is attached: (program id 7")));
+    assert!(findings.iter().any(|it| it.found.contains("is attached: program id 7")));
 }
 
 #[test]
