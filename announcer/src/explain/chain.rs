@@ -19,7 +19,7 @@ use crate::{
         index::{Index, Kind, ObjectKey, key},
         watch::Unreadable,
     },
-    types::Vip,
+    types::{NodeName, Vip},
 };
 
 /// What is to be explained.
@@ -237,6 +237,7 @@ impl<'a> Case<'a> {
         let (from, announcers) = (chain.links.len(), chain.announcers.len());
         let candidates = self.nodes(chain, vip, watched);
         self.lease(chain, vip, &candidates, watched);
+        self.unheard(chain, vip, announcers, watched);
         if chain.announcers.len() > announcers {
             // Where no node may hold it, its holder keeps it: it is answered for.
             chain.demote(from);
@@ -246,6 +247,24 @@ impl<'a> Case<'a> {
                 .skip(from)
                 .find(|link| link.verdict == Verdict::Note && link.link == "nodes");
             chain.doubt = chain.doubt.take().or_else(|| doubt.cloned());
+        }
+    }
+
+    /// A holder that nobody hears announces nothing: of the announcers from the one numbered
+    /// `from` on, those whose own interfaces do not work are none.
+    fn unheard(&self, chain: &mut Chain, vip: Vip, from: usize, watched: &Watched) {
+        let holders = chain.announcers.split_off(from);
+        for holder in holders {
+            let node = holder.node.parse::<NodeName>().ok();
+            let trouble = node.and_then(|node| Some((self.trouble(vip, &node, watched)?, node)));
+            let Some((trouble, node)) = trouble else {
+                chain.announcers.push(holder);
+                continue;
+            };
+            let says = format!("{node} holds it, and nobody hears it: it says that {trouble}");
+            let wrong = Wrong::new(Finding::LinkTrouble, says);
+            let remedy = remedy::announcer_on(self.namespace, &node);
+            chain.problem(vip, "lease", wrong.remedy(remedy));
         }
     }
 

@@ -30,7 +30,7 @@ fn assert_logged(daemon: &Daemon, parts: &[&str]) {
 fn auto_is_tcx_on_veth_and_says_why_and_what_it_costs() {
     let scene = Scene::on_cable(Hook::Tcx);
     let daemon = auto().start(&scene.node).unwrap();
-    assert_logged(&daemon, &["hook=tcx", "segmentation offload", "40 ns"]);
+    assert_logged(&daemon, &["hook=tcx", "segmentation offload", "33 ns"]);
     scene.probe().wait_answer_by(NODE_MAC, SOON).unwrap();
 }
 

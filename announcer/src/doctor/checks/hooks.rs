@@ -28,7 +28,7 @@ fn own(hooks: &Hooks, interface: &InterfaceFacts) -> Option<Finding> {
     let id = hooks.own_program?;
     let at = match interface.xdp.iter().find(|program| program.id == id) {
         Some(program) => format!("{program}"),
-        None => format!("(program id {id}, tcx)"),
+        None => format!("program id {id}, tcx"),
     };
     Some(Finding::ok(GROUP, &*interface.name, format!("the announcer's program is attached: {at}")))
 }
