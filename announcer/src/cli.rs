@@ -13,9 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
-    doctor::{DoctorArgs, ReportFormat},
+    doctor::DoctorArgs,
     explain::{ExplainArgs, OverviewArgs},
-    probe::{ProbeArgs, ProbeFormat},
+    probe::ProbeArgs,
     run::{ClusterArgs, RunArgs},
     status::{OutputFormat, StatusArgs},
 };

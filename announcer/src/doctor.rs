@@ -10,14 +10,15 @@ pub mod gather;
 pub mod report;
 pub mod rights;
 
-use std::io::{Read as _, Write};
+use std::io::Read as _;
 
 use anyhow::Context as _;
 
 use self::{facts::Facts, report::Report};
 use crate::{
-    cli::{DoctorArgs, ReportFormat},
+    cli::{DoctorArgs, OutputFormat},
     exit::{Code, Failure},
+    output,
 };
 
 /// Runs the command.
@@ -31,24 +32,15 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         None => gather::gather(args)?,
     };
     if args.facts {
-        return print(|out| json(out, &facts));
+        return output::show_value(&facts, OutputFormat::Json);
     }
     let report = Report::new(checks::all(&facts));
-    print(|out| match args.output {
-        ReportFormat::Table => Ok(write!(out, "{report}")?),
-        ReportFormat::Json => json(out, &report),
-        ReportFormat::Yaml => Ok(out.write_all(serde_saphyr::to_string(&report)?.as_bytes())?),
-    })?;
+    output::show(&report, &report, args.output)?;
     match report.failures() {
         0 => Ok(()),
         1 => Err(failed("1 check failed")),
         n => Err(failed(&format!("{n} checks failed"))),
     }
-}
-
-fn json(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    Ok(writeln!(out)?)
 }
 
 fn failed(what: &str) -> Failure {
@@ -69,12 +61,4 @@ fn read(path: &std::path::Path) -> anyhow::Result<Facts> {
             path.display()
         )
     })
-}
-
-/// An error, not a panic, when nobody reads it any more.
-fn print(
-    write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> anyhow::Result<()>,
-) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    write(&mut out).and_then(|()| Ok(out.flush()?)).map_err(Failure::unexpected)
 }

@@ -28,10 +28,17 @@ pub fn show(
     match format {
         OutputFormat::Table => write(result),
         OutputFormat::Wide => write(wide),
-        OutputFormat::Json => {
-            let json = serde_json::to_string_pretty(result).map_err(Failure::unexpected)?;
-            write(json + "\n")
-        }
+        OutputFormat::Json | OutputFormat::Yaml => show_value(result, format),
+    }
+}
+
+/// Writes a result as YAML if that was asked for, else as JSON.
+///
+/// # Errors
+/// As [`write()`].
+pub fn show_value(result: &impl Serialize, format: OutputFormat) -> Result<(), Failure> {
+    match format {
         OutputFormat::Yaml => write(serde_saphyr::to_string(result).map_err(Failure::unexpected)?),
+        _ => write(serde_json::to_string_pretty(result).map_err(Failure::unexpected)? + "\n"),
     }
 }

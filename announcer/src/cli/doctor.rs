@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::ApiArgs;
+use super::{ApiArgs, OutputFormat};
 use crate::{config::InterfacePattern, datapath::Hook, types::NodeName};
 
 /// Flags of `announcer doctor`.
@@ -42,7 +42,7 @@ pub struct DoctorArgs {
     pub api: ApiArgs,
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
-    pub output: ReportFormat,
+    pub output: OutputFormat,
     /// Print what was found out, as JSON, and judge nothing: to send to somebody.
     #[arg(long, env = "ANNOUNCER_FACTS", conflicts_with = "from")]
     pub facts: bool,
@@ -50,15 +50,4 @@ pub struct DoctorArgs {
     /// standard input.
     #[arg(long, env = "ANNOUNCER_FROM", value_name = "FILE")]
     pub from: Option<PathBuf>,
-}
-
-/// How a report looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// For both.
-    Yaml,
 }

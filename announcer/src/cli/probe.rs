@@ -2,8 +2,9 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::OutputFormat;
 use crate::types::Vip;
 
 /// Flags of `announcer probe`.
@@ -36,7 +37,7 @@ pub struct ProbeArgs {
     pub watch: bool,
     /// How to write it (to standard output); with --watch json is an object a line.
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
-    pub output: ProbeFormat,
+    pub output: OutputFormat,
     /// Name nodes beside MACs, by their Leases in this cluster.
     #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -48,13 +49,4 @@ pub struct ProbeArgs {
         value_name = "NAME"
     )]
     pub namespace: String,
-}
-
-/// How answers look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProbeFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }

@@ -1,9 +1,6 @@
 //! Writes what was seen: for people, or as JSON.
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -13,15 +10,16 @@ use super::{
     watching::{Statement, Summary},
 };
 use crate::{
-    cli::ProbeFormat,
+    cli::OutputFormat,
     conflict::Vendor,
     exit::Failure,
+    output,
     types::{BootTime, Vip},
 };
 
 /// Where it is written, and how.
 pub(super) struct Show {
-    format: ProbeFormat,
+    format: OutputFormat,
     is_watching: bool,
     names: Names,
     start: BootTime,
@@ -31,7 +29,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) const fn new(
-        format: ProbeFormat,
+        format: OutputFormat,
         is_watching: bool,
         names: Names,
         start: BootTime,
@@ -44,7 +42,7 @@ impl Show {
         &self,
         places: impl Iterator<Item = (Vip, &'a Place)>,
     ) -> Result<(), Failure> {
-        if self.format == ProbeFormat::Json || !self.is_watching {
+        if !self.is_for_people() || !self.is_watching {
             return Ok(());
         }
         let places = places.map(|(vip, place)| format!("{vip} on {}", place.interface));
@@ -64,12 +62,11 @@ impl Show {
         }
         let at = now.since(self.start);
         for statement in statements {
-            match self.format {
-                ProbeFormat::Table => {
-                    let text = self.text(statement, now);
-                    print(&format!("{:9.3} s  {vip}  {text}", at.as_secs_f64()))?;
-                }
-                ProbeFormat::Json => print(&self.object(vip, statement, now).to_string())?,
+            if self.is_for_people() {
+                let text = self.text(statement, now);
+                print(&format!("{:9.3} s  {vip}  {text}", at.as_secs_f64()))?;
+            } else {
+                self.print_value(&self.object(vip, statement, now))?;
             }
         }
         Ok(())
@@ -87,17 +84,17 @@ impl Show {
             return Ok(());
         }
         let at = now.since(self.start).as_secs_f64();
-        let line = match self.format {
-            ProbeFormat::Table => format!("{at:9.3} s  {vip}  cannot be asked for: {text}"),
-            ProbeFormat::Json if self.is_watching => {
-                json!({ "seconds": at, "address": vip.to_string(), "event": "error", "error": text })
-                    .to_string()
-            }
-            // One document, of which this is no part.
-            ProbeFormat::Json => String::new(),
-        };
-        self.obstacle = Some(text);
-        if line.is_empty() { Ok(()) } else { print(&line) }
+        self.obstacle = Some(text.clone());
+        if self.is_for_people() {
+            return print(&format!("{at:9.3} s  {vip}  cannot be asked for: {text}"));
+        }
+        // Without --watch there is one document, of which this is no part.
+        if !self.is_watching {
+            return Ok(());
+        }
+        self.print_value(&json!({
+            "seconds": at, "address": vip.to_string(), "event": "error", "error": text
+        }))
     }
 
     fn text(&self, statement: &Statement, now: BootTime) -> String {
@@ -168,22 +165,30 @@ impl Show {
         all: &[(Vip, &Place, &Summary)],
         now: BootTime,
     ) -> Result<(), Failure> {
+        if self.is_for_people() {
+            return self.table(all, now);
+        }
+        let each = all.iter().map(|(vip, place, summary)| self.summary(*vip, place, summary));
+        let each: Vec<Value> = each.collect();
+        if !self.is_watching {
+            return output::show_value(&each, self.format);
+        }
+        self.print_value(&json!({
+            "seconds": seconds(now.since(self.start)), "event": "end", "addresses": each
+        }))
+    }
+
+    const fn is_for_people(&self) -> bool {
+        matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
+    }
+
+    /// One of many: a line of JSON, or a document of YAML.
+    fn print_value(&self, value: &Value) -> Result<(), Failure> {
         match self.format {
-            ProbeFormat::Table => self.table(all, now),
-            ProbeFormat::Json => {
-                let each =
-                    all.iter().map(|(vip, place, summary)| self.summary(*vip, place, summary));
-                let each: Vec<Value> = each.collect();
-                if self.is_watching {
-                    let last = json!({
-                        "seconds": seconds(now.since(self.start)), "event": "end", "addresses": each
-                    });
-                    print(&last.to_string())
-                } else {
-                    let text = serde_json::to_string_pretty(&each).map_err(Failure::unexpected)?;
-                    print(&text)
-                }
+            OutputFormat::Yaml => {
+                output::write("---\n").and_then(|()| output::show_value(value, self.format))
             }
+            _ => print(&value.to_string()),
         }
     }
 
@@ -276,8 +281,6 @@ fn short(time: Duration) -> String {
     }
 }
 
-/// A line to standard output; an error, not a panic, when nobody reads it any more.
 fn print(line: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::unexpected)
+    output::write(format_args!("{line}\n"))
 }
