@@ -2,7 +2,14 @@
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // BPF has an atomic addition and no compare-and-swap, without which core offers no atomics.
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), expect(internal_features))]
+#![cfg_attr(
+    target_arch = "bpf",
+    feature(core_intrinsics),
+    expect(
+        internal_features,
+        reason = "the toolchain is pinned, and nothing else adds atomically"
+    )
+)]
 
 #[cfg(target_arch = "bpf")]
 mod program;
