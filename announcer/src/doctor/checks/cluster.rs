@@ -8,6 +8,7 @@ use crate::{
         report::{Finding, Group},
         rights::{self, Need},
     },
+    intent::index::EXCLUDE_LABEL,
     ownership::timing::Timing,
 };
 
@@ -145,9 +146,7 @@ fn node(cluster: &Cluster) -> Finding {
             GROUP,
             what,
             format!("Node {name} is excluded from load balancers, and holds no VIPs"),
-            format!(
-                "kubectl label node {name} node.kubernetes.io/exclude-from-external-load-balancers-"
-            ),
+            format!("kubectl label node {name} {EXCLUDE_LABEL}-"),
         ),
         Some(Ok(Some(node))) if !node.is_ready => Finding::warning(
             GROUP,

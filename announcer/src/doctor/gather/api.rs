@@ -16,6 +16,7 @@ use crate::{
         facts::{Cluster, NodeObject, Right},
         rights::{RULES, Rule, Scope},
     },
+    intent::index::EXCLUDE_LABEL,
     ownership::timing::Timing,
 };
 
@@ -23,8 +24,6 @@ use crate::{
 const QUESTIONS: usize = 5;
 /// No answer in this time is none.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Keeps nodes out of load balancers (KEP-1143).
-const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 const UNASKED: &str = "not asked";
 const POLICIES: &str = "l2announcer.io/v1alpha1";
 
@@ -135,7 +134,7 @@ async fn node(client: &Client, name: &str) -> Found<Option<NodeObject>> {
     let labels = node.metadata.labels.unwrap_or_default();
     Ok(Some(NodeObject {
         is_ready: conditions.any(is_ready),
-        is_excluded: labels.contains_key(EXCLUDED),
+        is_excluded: labels.contains_key(EXCLUDE_LABEL),
     }))
 }
 
