@@ -203,7 +203,7 @@ impl Scene<'_> {
     /// One node writes for all VIPs of a Service, or two that know the other's interfaces
     /// less well would correct each other for ever: who holds the first that anybody holds.
     fn writer<'a>(&self, vips: &[(Vip, &'a VipReport)]) -> Option<&'a NodeName> {
-        vips.iter().find_map(|(_, report)| report.holder.as_ref())
+        vips.iter().find_map(|(_, report)| holder(report))
     }
 
     fn tells_of_orphans(&self, vips: &[(Vip, &VipReport)]) -> bool {
@@ -221,12 +221,12 @@ impl Scene<'_> {
             let list = list(vips.iter().map(|(vip, _)| vip.to_string()));
             return Some(Saying::NoEligibleNode(format!("no node may hold {list}. {why}")));
         }
-        let is_mine = |report: &VipReport| report.holder.as_ref() == Some(self.me);
+        let is_mine = |report: &VipReport| holder(report) == Some(self.me);
         let is_settled = |report: &VipReport| !is_mine(report) || report.state == VipState::Held;
         if !vips.iter().all(|(_, report)| is_settled(report)) {
             return None;
         }
-        let each = vips.iter().map(|(vip, report)| match &report.holder {
+        let each = vips.iter().map(|(vip, report)| match holder(report) {
             Some(_) if is_mine(report) => format!("{vip} by {}{}", self.me, self.place(*vip)),
             Some(other) => format!("{vip} by {other}"),
             None => format!("{vip} by no node"),
@@ -246,6 +246,14 @@ impl Scene<'_> {
             .filter_map(|(name, interface)| Some(format!("{} on {name}", interface.mac.as_ref()?)))
             .collect();
         if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) }
+    }
+}
+
+/// Who holds it. One that is free is somebody's only in so far as he gave it up last.
+const fn holder(report: &VipReport) -> Option<&NodeName> {
+    match report.state {
+        VipState::Waiting(_) => None,
+        _ => report.holder.as_ref(),
     }
 }
 

@@ -165,6 +165,10 @@ fn that_no_node_may_hold_any_is_said_by_who_tells_of_it() {
     world.says(Some(("False", "NoEligibleNode", "no node may hold it. node-2: something else")));
     assert_eq!(world.due(), None, "another node was first");
     world.says(None);
+    if let Some(given_up) = world.vips.get_mut(&vip(10)) {
+        given_up.holder = Some(node(1));
+    }
+    assert_eq!(world.due(), written("False", "NoEligibleNode", &both, NOW));
     world.seen.set_orphans(&BTreeMap::new());
     assert_eq!(world.due(), None, "others tell of it");
     // One that is held still, whatever may be.
