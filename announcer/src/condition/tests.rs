@@ -205,7 +205,7 @@ fn of_a_service_that_asks_for_nothing_any_more_the_condition_goes() {
 #[test]
 fn a_message_names_no_more_than_fit() {
     let mut world = World::new((1..=40).map(|last| (last, VipState::Held, Some(1))));
-    let Some(Some([_, _, message, _])) = world.due() else { panic!("nothing to write") };
+    let [_, _, message, _] = world.due().flatten().expect("something to write");
     assert!(message.ends_with("192.0.2.32 by node-1 (02:00:00:00:00:01 on ens18) and 8 more"));
 }
 
