@@ -192,7 +192,8 @@ impl Observer {
     }
 }
 
-async fn ask(owner: &mpsc::Sender<Ask>) -> Option<Report> {
+/// Asks the loop that owns the VIPs; `None`: it does not answer.
+pub(crate) async fn ask(owner: &mpsc::Sender<Ask>) -> Option<Report> {
     let (answer, report) = oneshot::channel();
     let asked = async {
         owner.send(answer).await.ok()?;

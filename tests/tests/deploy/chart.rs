@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use announcer_tests::deployment::{CHART, documents, helm, kustomize, read, template};
+use announcer_tests::deployment::{
+    CHART, documents, helm, kustomize, kustomize_with, read, template,
+};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "announcer-system";
@@ -66,8 +68,24 @@ fn meaning(mut object: Value) -> Value {
 
 #[test]
 fn the_chart_installs_what_kustomize_installs() {
-    let chart = template(NAMESPACE, &json!({ "namespace": { "create": true } })).unwrap();
-    let (chart, kustomize) = (objects(&chart), objects(&kustomize().unwrap()));
+    let values = json!({ "namespace": { "create": true } });
+    assert_alike(&values, &kustomize().unwrap());
+}
+
+#[test]
+fn a_setting_that_needs_a_right_brings_it_as_the_component_does() {
+    let values = json!({
+        "namespace": { "create": true }, "settings": { "serviceCondition": true },
+    });
+    let kustomize = kustomize_with(&["service-condition"]).unwrap();
+    assert_alike(&values, &kustomize);
+    assert!(kustomize.contains("services/status"), "{kustomize}");
+}
+
+#[track_caller]
+fn assert_alike(values: &Value, kustomize: &str) {
+    let chart = template(NAMESPACE, values).unwrap();
+    let (chart, kustomize) = (objects(&chart), objects(kustomize));
     assert_eq!(chart.keys().collect::<Vec<_>>(), kustomize.keys().collect::<Vec<_>>());
     assert!(kustomize.len() > 7, "{:?}", kustomize.keys());
     for (name, object) in kustomize {

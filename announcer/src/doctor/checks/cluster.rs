@@ -108,6 +108,13 @@ fn not_allowed(cluster: &Cluster, group: &str, resource: &str, verbs: &[&str]) -
         cluster.namespace
     );
     match rights::of(group, resource).map(|rule| rule.need) {
+        Some(Need::ServiceCondition) => Finding::warning(
+            GROUP,
+            "rights",
+            format!("{found}: --service-condition does nothing"),
+            "add the component deploy/kustomize/components/service-condition, or say \
+             settings.serviceCondition: true to the chart; or leave --service-condition out",
+        ),
         Some(Need::Sometimes(consequence)) => {
             Finding::warning(GROUP, "rights", format!("{found}: {consequence}"), remedy)
         }

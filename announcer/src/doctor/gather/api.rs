@@ -14,7 +14,7 @@ use crate::{
     datapath::survey::{Found, with_sources},
     doctor::{
         facts::{Cluster, NodeObject, Right},
-        rights::{RULES, Rule, Scope},
+        rights::{self, Rule, Scope},
     },
     intent::index::EXCLUDE_LABEL,
     ownership::timing::Timing,
@@ -45,13 +45,13 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     };
     let patience = timing.request_timeout().max(PATIENCE);
     match client::connect(args.api.kubeconfig.as_deref(), patience).await {
-        Ok(client) => ask(&mut cluster, &client).await,
+        Ok(client) => ask(&mut cluster, &client, args.service_condition).await,
         Err(error) => cluster.credentials = Err(with_sources(&error)),
     }
     cluster
 }
 
-async fn ask(cluster: &mut Cluster, client: &Client) {
+async fn ask(cluster: &mut Cluster, client: &Client, service_condition: bool) {
     let mut latencies = Vec::new();
     for _ in 0..QUESTIONS {
         let asked = Instant::now();
@@ -67,7 +67,7 @@ async fn ask(cluster: &mut Cluster, client: &Client) {
     // The first one had to connect.
     latencies.remove(0);
     cluster.latencies_ms = Ok(latencies);
-    for rule in RULES {
+    for rule in rights::needed(service_condition) {
         for verb in rule.verbs {
             cluster.rights.push(review(client, &cluster.namespace, rule, verb).await);
         }

@@ -34,11 +34,13 @@ pub(super) struct Orphans {
     reports: Reports,
     /// When each is to be told of; `None`: it has been.
     known: BTreeMap<Vip, Option<BootTime>>,
+    /// What this node has told of those that still are.
+    told: BTreeMap<Vip, String>,
 }
 
 impl Orphans {
     pub(super) const fn new(me: NodeName, reports: Reports) -> Self {
-        Self { me, reports, known: BTreeMap::new() }
+        Self { me, reports, known: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// Takes in a new intent.
@@ -46,6 +48,7 @@ impl Orphans {
         let orphans = intent.vips.iter().filter(|(_, wanted)| wanted.eligible.is_empty());
         let orphans: BTreeSet<Vip> = orphans.map(|(vip, _)| *vip).collect();
         self.known.retain(|vip, _| orphans.contains(vip));
+        self.told.retain(|vip, _| orphans.contains(vip));
         for vip in orphans {
             if self.known.contains_key(&vip) {
                 continue;
@@ -61,6 +64,11 @@ impl Orphans {
         self.known.values().copied().flatten().min()
     }
 
+    /// VIPs that no node may hold, and what this node has told of them.
+    pub(super) const fn told(&self) -> &BTreeMap<Vip, String> {
+        &self.told
+    }
+
     /// Tells what is due.
     pub(super) fn tell(&mut self, now: BootTime, intent: &Intent, index: &mut Index) {
         for (vip, due) in &mut self.known {
@@ -71,7 +79,9 @@ impl Orphans {
             else {
                 continue;
             };
-            let news = News::NoEligibleNode { vip: *vip, why: why(&report) };
+            let why = why(&report);
+            self.told.insert(*vip, why.clone());
+            let news = News::NoEligibleNode { vip: *vip, why };
             self.reports.send(Occurrence { services: wanted.services.clone(), news });
         }
     }

@@ -35,7 +35,9 @@ impl Driver {
         }
     }
 
+    /// What a lease says has been taken in.
     pub(super) fn moved(&mut self, vip: Vip, moved: Option<Move>) {
+        self.channels.reports.stir();
         match moved {
             Some(Move::Taken(attempt)) => {
                 self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
