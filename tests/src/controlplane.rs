@@ -158,9 +158,8 @@ impl ControlPlane {
     /// # Errors
     /// As [`Self::kubectl`].
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut kubectl = Program::Kubectl.command()?;
-        kubectl.arg("--kubeconfig").arg(self.admin_kubeconfig());
-        kubectl.arg("--cache-dir").arg(self.directory.path().join("kubectl")).args(args);
+        let mut kubectl = Program::Kubectl.command_at_home(self.directory())?;
+        kubectl.arg("--kubeconfig").arg(self.admin_kubeconfig()).args(args);
         // Where `kubectl diff` finds diff.
         kubectl.envs(env::var_os("PATH").map(|path| ("PATH", path)));
         self.ns.output(kubectl, input)

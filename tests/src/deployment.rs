@@ -48,7 +48,7 @@ pub fn documents(yaml: &str) -> Result<Vec<Value>> {
 /// There is no helm, or it fails; the error carries what it said.
 pub fn helm(args: &[&str], values: &Value) -> Result<String> {
     let directory = scratch::directory("helm")?;
-    said(helm_command(args, values, directory.path())?)
+    said(helm_command(args, values, directory.path(), directory.path())?)
 }
 
 /// The same as administrator of `control`, on the control host.
@@ -57,19 +57,15 @@ pub fn helm(args: &[&str], values: &Value) -> Result<String> {
 /// As [`helm`].
 pub fn helm_at(control: &ControlPlane, args: &[&str], values: &Value) -> Result<String> {
     let directory = scratch::directory("helm")?;
-    let mut helm = helm_command(args, values, directory.path())?;
+    let mut helm = helm_command(args, values, directory.path(), control.directory())?;
     helm.arg("--kubeconfig").arg(control.admin_kubeconfig());
     control.ns().output(helm, "")
 }
 
-fn helm_command(args: &[&str], values: &Value, directory: &Path) -> Result<Command> {
+fn helm_command(args: &[&str], values: &Value, directory: &Path, home: &Path) -> Result<Command> {
     let file = directory.join("values.json");
     fs::write(&file, values.to_string())?;
-    let mut helm = Program::Helm.command()?;
-    // Nobody's plugins and settings.
-    for kind in ["CACHE", "CONFIG", "DATA"] {
-        helm.env(format!("HELM_{kind}_HOME"), directory.join(kind));
-    }
+    let mut helm = Program::Helm.command_at_home(home)?;
     helm.args(args);
     if ["install", "lint", "template", "upgrade"].contains(&args.first().copied().unwrap_or("")) {
         helm.arg("--values").arg(file);
@@ -90,7 +86,8 @@ pub fn template(namespace: &str, values: &Value) -> Result<String> {
 /// # Errors
 /// There is no kubectl, or it fails.
 pub fn kustomize() -> Result<String> {
-    let mut kubectl = Program::Kubectl.command()?;
+    let home = scratch::directory("kubectl")?;
+    let mut kubectl = Program::Kubectl.command_at_home(home.path())?;
     kubectl.args(["kustomize", MANIFESTS]);
     said(kubectl)
 }

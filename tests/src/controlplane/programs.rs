@@ -1,6 +1,10 @@
 //! The programs of a control plane, out of one binary or a directory.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -49,6 +53,20 @@ impl Program {
         };
         // Nobody's HTTP proxies or credentials.
         command.env_clear();
+        Ok(command)
+    }
+
+    /// The same with a home directory: without one, kubectl and helm would keep what they
+    /// learn of an API server below the directory in which they are started.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub fn command_at_home(self, home: &Path) -> Result<Command> {
+        let mut command = self.command()?;
+        command.env("HOME", home).env("KUBECACHEDIR", home.join("kubectl"));
+        for kind in ["CACHE", "CONFIG", "DATA"] {
+            command.env(format!("HELM_{kind}_HOME"), home.join("helm").join(kind));
+        }
         Ok(command)
     }
 }

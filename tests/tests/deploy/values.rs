@@ -11,12 +11,14 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "announcer-system";
 
 /// Flags that a chart cannot set, and why.
-const ELSEWHERE: [&str; 4] = [
+const ELSEWHERE: [&str; 5] = [
     // The pod's own fields.
     "ANNOUNCER_NODE_NAME",
     "ANNOUNCER_NAMESPACE",
     // A pod has its service account.
     "ANNOUNCER_KUBECONFIG",
+    // A pod's settings are its environment.
+    "ANNOUNCER_CONFIG",
     // Without a cluster.
     "ANNOUNCER_STATIC_VIP",
 ];
