@@ -136,17 +136,15 @@ fn probes_go_where_the_server_listens() {
     ] {
         let container = container(address);
         assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": port }]));
-        for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
-            let get = &container[probe]["httpGet"];
-            assert_eq!((&get["port"], &get["path"]), (&json!("metrics"), &json!(path)));
-            assert_eq!(get["host"], host, "{address}");
-        }
+        let get = &container["readinessProbe"]["httpGet"];
+        assert_eq!((&get["port"], &get["path"]), (&json!("metrics"), &json!("/readyz")));
+        assert_eq!(get["host"], host, "{address}");
+        assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["/announcer", "live"]));
     }
     let none = container("");
-    assert_eq!(
-        [&none["ports"], &none["livenessProbe"], &none["readinessProbe"]],
-        [&Value::Null; 3]
-    );
+    assert_eq!([&none["ports"], &none["readinessProbe"]], [&Value::Null; 2]);
+    let live = &none["livenessProbe"]["exec"]["command"];
+    assert_eq!(*live, json!(["/announcer", "live"]), "it needs no port");
 }
 
 /// All that can be switched on.

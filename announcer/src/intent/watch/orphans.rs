@@ -25,6 +25,10 @@ const HEAD_START: Duration = Duration::from_secs(3);
 /// So many nodes may tell; some of them may run no daemon.
 const TELLERS: u32 = 3;
 
+/// For each, all nodes are gone through and all they lack is written: what is watched waits
+/// for no more than so many.
+const TOLD_AT_ONCE: usize = 16;
+
 /// So many nodes are told of; others are much the same.
 const NODES_TOLD: usize = 3;
 
@@ -53,9 +57,8 @@ impl Orphans {
             if self.known.contains_key(&vip) {
                 continue;
             }
-            let rank = index.explain_vip(vip).map(|report| self.rank(vip, &report));
-            let tells = rank.filter(|rank| *rank < TELLERS);
-            self.known.insert(vip, tells.map(|rank| now + PATIENCE + HEAD_START * rank));
+            let due = self.rank(vip, index).map(|rank| now + PATIENCE + HEAD_START * rank);
+            self.known.insert(vip, due);
         }
     }
 
@@ -69,26 +72,30 @@ impl Orphans {
         &self.told
     }
 
-    /// Tells what is due.
+    /// Tells what is due, but not all of it at once if that is much: what is left is due still.
     pub(super) fn tell(&mut self, now: BootTime, intent: &Intent, index: &mut Index) {
-        for (vip, due) in &mut self.known {
-            if due.take_if(|at| *at <= now).is_none() {
-                continue;
-            }
-            let (Some(wanted), Some(report)) = (intent.vips.get(vip), index.explain_vip(*vip))
+        let due = self.known.iter_mut().filter_map(|(vip, due)| {
+            due.take_if(|at| *at <= now)?;
+            Some(*vip)
+        });
+        for vip in due.take(TOLD_AT_ONCE) {
+            let (Some(wanted), Some(report)) = (intent.vips.get(&vip), index.explain_vip(vip))
             else {
                 continue;
             };
             let why = why(&report);
-            self.told.insert(*vip, why.clone());
-            let news = News::NoEligibleNode { vip: *vip, why };
+            self.told.insert(vip, why.clone());
+            let news = News::NoEligibleNode { vip: vip, why };
             self.reports.send(Occurrence { services: wanted.services.clone(), news });
         }
     }
 
-    fn rank(&self, vip: Vip, report: &VipReport) -> u32 {
-        let rank = placement::vip_rank(vip, &self.me, &BTreeSet::new(), report.nodes.keys());
-        u32::try_from(rank).unwrap_or(u32::MAX)
+    /// How many nodes tell before this one, if it does at all.
+    fn rank(&self, vip: Vip, index: &Index) -> Option<u32> {
+        let none = BTreeSet::new();
+        let ahead = placement::vip_ahead(vip, &self.me, &none, index.node_names());
+        // No more names are hashed than it takes.
+        (0..TELLERS).zip(ahead).count().try_into().ok().filter(|rank| *rank < TELLERS)
     }
 }
 
