@@ -93,3 +93,46 @@ impl Lookup {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::wire_state::{ClaimKind, ForeignClaim};
+
+    const NODES: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    const STRANGERS_OWN: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
+
+    fn heard(mac: MacAddr) -> Heard {
+        let vip = "192.0.2.10".parse().expect("a VIP");
+        let at = BootTime::ZERO;
+        let claim = ForeignClaim { vip, mac, announces: false, kind: ClaimKind::Reply, at };
+        Heard { claim, interface: "ens18".into() }
+    }
+
+    /// Both are looked for, and the list ends so.
+    fn after(list: Option<Vec<LeaseEvent>>) -> (Lookup, usize) {
+        let mut lookup = Lookup {
+            asked_at: Some(BootTime::ZERO),
+            waiting: vec![heard(NODES), heard(STRANGERS_OWN)],
+            list: Some(std::future::ready(list).boxed()),
+            strangers: BTreeMap::new(),
+        };
+        let found = lookup.found().now_or_never().expect("the list is there");
+        (lookup, found.1.len())
+    }
+
+    #[test]
+    fn who_is_in_no_node_lease_is_remembered() {
+        let node = "node-1".parse().expect("a node name");
+        let (lookup, claims) = after(Some(vec![LeaseEvent::Macs(node, vec![NODES])]));
+        assert_eq!(claims, 2);
+        assert_eq!(lookup.strangers.into_keys().collect::<Vec<_>>(), [STRANGERS_OWN]);
+    }
+
+    #[test]
+    fn no_answer_makes_nobody_a_stranger() {
+        let (lookup, claims) = after(None);
+        assert_eq!((claims, lookup.strangers.len()), (2, 0));
+    }
+}
