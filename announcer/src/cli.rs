@@ -61,6 +61,9 @@ pub enum Command {
     /// Show what the daemon of this network namespace holds, answers and waits for; or,
     /// without a daemon, what is attached and pinned.
     Status(Box<StatusArgs>),
+    /// Ask the daemon of this network namespace whether its loops turn; exit 0 or 1: for
+    /// liveness probes. Reads no file.
+    Live,
     /// Say why a Service or an address is, or is not, announced, and what to do: from any
     /// machine with a kubeconfig.
     Explain(Box<ExplainArgs>),

@@ -75,6 +75,8 @@ pub struct Cluster {
     pub linger: Option<Duration>,
     /// Least time between two VIPs that are given away to where they belong rather.
     pub rebalance: Option<Duration>,
+    /// Whether Services say in a condition who announces them.
+    pub service_condition: bool,
 }
 
 /// What is wrong with the settings.
@@ -197,6 +199,7 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         handover_timeout,
         linger,
         rebalance_rate,
+        service_condition,
     } = args;
     let rebalance = rebalance_interval(rebalance_rate)?;
     let node = match node_name {
@@ -212,6 +215,7 @@ fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
         handover_timeout,
         linger: (!linger.is_zero()).then_some(linger),
         rebalance,
+        service_condition,
     })
 }
 

@@ -138,7 +138,11 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
     let mut uplinks = tokio::spawn(uplinks.follow(ends));
 
     let (owner_in, asks) = mpsc::channel(1);
-    observer.set_stages(Stages { owner: owner_in, responder: status, links: links.clone() });
+    observer.set_stages(Stages {
+        owner: owner_in.clone(),
+        responder: status,
+        links: links.clone(),
+    });
     let witness = Witness { metrics: observer.metrics(), health: observer.health() };
 
     let (drain, draining) = watch::channel(false);
@@ -165,6 +169,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
                 profile,
                 adopted,
                 links,
+                owner: owner_in,
                 asks,
                 witness,
             };

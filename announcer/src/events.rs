@@ -2,7 +2,8 @@
 //!
 //! Nothing waits for them, and nothing depends on them: one that cannot be written is
 //! told to the log, and forgotten. Each has a name that follows from what it says, so that
-//! the API server refuses what has been said already, by whomever.
+//! the API server refuses what has been said already, by whomever. The conditions of
+//! [`condition`](crate::condition) wait for their turn behind them.
 
 mod news;
 
@@ -15,13 +16,14 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::Instant,
 };
 use tracing::{debug, warn};
 
 pub use self::news::{Announced, News};
 use crate::{
+    condition,
     intent::{desired::ServiceRef, index::Links},
     observe::metrics::{Metrics, RequestResult},
     types::NodeName,
@@ -37,6 +39,12 @@ const MOVES: usize = 32;
 /// had to do with the moves themselves shall not notice.
 const BURST: u32 = 32;
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many conditions wait; who asks for them does so again.
+const CONDITIONS: usize = 32;
+
+/// Conditions leave so many moves to be told at once.
+const RESERVE: u32 = BURST / 2;
 
 /// An Event may take so long to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +63,8 @@ pub struct Occurrence {
 pub struct Reports {
     conflicts: mpsc::Sender<Occurrence>,
     moves: mpsc::Sender<Occurrence>,
+    conditions: mpsc::Sender<condition::Patch>,
+    stirred: Arc<Notify>,
     metrics: Metrics,
 }
 
@@ -63,6 +73,7 @@ pub struct Reports {
 pub struct Occurrences {
     conflicts: mpsc::Receiver<Occurrence>,
     moves: mpsc::Receiver<Occurrence>,
+    conditions: mpsc::Receiver<condition::Patch>,
     metrics: Metrics,
 }
 
@@ -71,9 +82,14 @@ impl Reports {
     pub fn channel(metrics: Metrics) -> (Self, Occurrences) {
         let (conflicts, conflicts_out) = mpsc::channel(CONFLICTS);
         let (moves, moves_out) = mpsc::channel(MOVES);
-        let out =
-            Occurrences { conflicts: conflicts_out, moves: moves_out, metrics: metrics.clone() };
-        (Self { conflicts, moves, metrics }, out)
+        let (conditions, conditions_out) = mpsc::channel(CONDITIONS);
+        let out = Occurrences {
+            conflicts: conflicts_out,
+            moves: moves_out,
+            conditions: conditions_out,
+            metrics: metrics.clone(),
+        };
+        (Self { conflicts, moves, conditions, stirred: Arc::default(), metrics }, out)
     }
 
     /// Never waits: when too many wait already, this one is not written, but counted.
@@ -87,9 +103,37 @@ impl Reports {
             debug!(%error, "no Event is written about this");
         }
     }
+
+    /// The lease of some VIP says something else now.
+    pub fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Waits for [`Self::stir`], for one task. Cancel-safe.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// So many conditions may be handed in.
+    pub(crate) fn room_for_conditions(&self) -> usize {
+        self.conditions.capacity()
+    }
+
+    /// Never waits; dropped where there is no room.
+    pub(crate) fn put_condition(&self, patch: condition::Patch) {
+        if let Err(error) = self.conditions.try_send(patch) {
+            debug!(%error, "the condition is not written now");
+        }
+    }
 }
 
-/// Writes Events in the name of this node, for ever. `links` are its interfaces.
+/// What is written next.
+enum Turn {
+    Event(Occurrence),
+    Condition(condition::Patch),
+}
+
+/// Writes Events, and conditions, in the name of this node, for ever. `links` are its interfaces.
 pub async fn publish(
     client: Client,
     node: NodeName,
@@ -98,20 +142,35 @@ pub async fn publish(
 ) -> Infallible {
     // When the bucket of moves is full again.
     let mut full_at = Instant::now();
+    let mut conditions = condition::Writer::new(client.clone(), occurrences.metrics.clone());
     loop {
         let turn = full_at.max(Instant::now()) - MOVE_INTERVAL * (BURST - 1);
-        let occurrence = tokio::select! {
+        let turn = tokio::select! {
             biased;
-            Some(conflict) = occurrences.conflicts.recv() => conflict,
+            Some(conflict) = occurrences.conflicts.recv() => Turn::Event(conflict),
             Some(moved) = async {
                 tokio::time::sleep_until(turn).await;
                 occurrences.moves.recv().await
             } => {
                 full_at = full_at.max(Instant::now()) + MOVE_INTERVAL;
-                moved
+                Turn::Event(moved)
+            }
+            Some(patch) = async {
+                tokio::time::sleep_until(turn + MOVE_INTERVAL * RESERVE).await;
+                occurrences.conditions.recv().await
+            } => {
+                full_at = full_at.max(Instant::now()) + MOVE_INTERVAL;
+                Turn::Condition(patch)
             }
             // Their senders end with the daemon, which drops this task, too.
             else => return std::future::pending().await,
+        };
+        let occurrence = match turn {
+            Turn::Event(occurrence) => occurrence,
+            Turn::Condition(patch) => {
+                conditions.write(&patch).await;
+                continue;
+            }
         };
         for service in occurrence.services.iter() {
             let interfaces = links.borrow().clone().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Why something is, or is not, announced, and what all nodes do: from any machine with a
 //! kubeconfig, by what the API server has. Only read.
 //!
-//! [`gather`] asks and watches; [`chain`] and [`overview`] judge, purely, with the index
+//! [`gather`] asks and watches; [`chain`] and [`mod@overview`] judge, purely, with the index
 //! that daemons decide by.
 
 pub mod chain;

@@ -9,6 +9,7 @@ pub mod announce;
 pub mod backoff;
 pub mod cli;
 pub mod client;
+pub mod condition;
 pub mod config;
 pub mod conflict;
 pub mod daemon;

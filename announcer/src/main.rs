@@ -10,7 +10,7 @@ use announcer::{
     doctor,
     exit::{Code, Failure},
     explain,
-    observe::show,
+    observe::{show, socket},
     output, probe,
     settings::{self, Effective, Parsed, SettingsError},
 };
@@ -50,6 +50,7 @@ fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure>
             output::show(&overview, overview.wide(), args.output)?;
         }
         Command::Status(args) => runtime()?.block_on(show::show(&args))?,
+        Command::Live => runtime()?.block_on(socket::live()).map_err(Failure::unexpected)?,
         Command::Explain(args) => {
             let explanation = runtime()?.block_on(explain::explain(&args))?;
             output::show(&explanation, &explanation, args.output)?;

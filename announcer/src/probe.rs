@@ -1,7 +1,7 @@
 //! `announcer probe`: asks on the wire who answers for an address (RFC 5227 section 2.1.1),
 //! from any host of the segment.
 //!
-//! [`watching`] says what answers mean, [`place`] where to ask, [`show`] writes it; the loop
+//! [`watching`] says what answers mean, [`place`] where to ask, `show` writes it; the loop
 //! here asks and listens.
 
 mod names;

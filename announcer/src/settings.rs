@@ -49,7 +49,9 @@ where
     let words: Vec<OsString> = words.into_iter().collect();
     let mut command = Cli::command();
     let mut matches = command.clone().try_get_matches_from(&words)?;
-    let file = match file_of(&matches) {
+    // A file that is broken while a daemon runs ends that daemon no sooner than its next start.
+    let reads_file = matches.subcommand_name() != Some(LIVE);
+    let file = match file_of(&matches).filter(|_| reads_file) {
         Some(path) => Some(File::read(path, &command)?),
         None => None,
     };
@@ -70,6 +72,9 @@ fn file_of(matches: &ArgMatches) -> Option<PathBuf> {
     };
     matches.subcommand().map(|(_, sub)| sub).filter(given).and_then(of).or_else(|| of(matches))
 }
+
+/// The command for liveness probes.
+const LIVE: &str = "live";
 
 /// The one flag that is no field of the file.
 const CONFIG: &str = "config";

@@ -28,13 +28,16 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vips: Option<Vec<VipStatus>>,
     interfaces: Vec<InterfaceStatus>,
+    /// Why there may be interfaces that are not told of; absent when all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interfaces_error: Option<String>,
 }
 
 impl Status {
     /// What is pinned, as of `now`.
     pub fn new(found: &[Inspection], now: BootTime) -> Self {
         let interfaces = found.iter().map(|found| InterfaceStatus::new(found, now)).collect();
-        Self { daemon: None, vips: None, interfaces }
+        Self { daemon: None, vips: None, interfaces, interfaces_error: None }
     }
 
     /// With what the daemon says of itself; no report: its ownership loop does not answer.
@@ -61,6 +64,12 @@ impl Status {
         });
         Self { daemon: Some(DaemonStatus::new(origin, report)), vips, ..self }
     }
+
+    /// What is attached and pinned could not be read, for this reason.
+    #[must_use]
+    pub fn with_unreadable(self, why: String) -> Self {
+        Self { interfaces_error: Some(why), ..self }
+    }
 }
 
 /// Requests answered for each VIP, over all interfaces.
@@ -80,6 +89,9 @@ impl fmt::Display for Status {
         if let Some(daemon) = &self.daemon {
             table::write(f, daemon, self.vips.as_deref(), wide)?;
             writeln!(f)?;
+        }
+        if let Some(why) = &self.interfaces_error {
+            return writeln!(f, "what is attached and pinned cannot be read: {why}");
         }
         if self.interfaces.is_empty() {
             return writeln!(f, "nothing is attached in this network namespace");

@@ -9,7 +9,7 @@ use libc::c_int;
 /// what deploy/kustomize and deploy/systemd grant.
 pub const CAPABILITIES: [u32; 4] = [12, 13, 38, 39];
 
-/// The same as a set of bits, as /proc/<pid>/status shows it.
+/// The same as a set of bits, as `/proc/PID/status` shows it.
 pub const MASK: u64 = {
     let [a, b, c, d] = CAPABILITIES;
     1 << a | 1 << b | 1 << c | 1 << d

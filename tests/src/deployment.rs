@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     controlplane::{ControlPlane, MANIFESTS, Program},
@@ -89,6 +89,30 @@ pub fn kustomize() -> Result<String> {
     let home = scratch::directory("kubectl")?;
     let mut kubectl = Program::Kubectl.command_at_home(home.path())?;
     kubectl.args(["kustomize", MANIFESTS]);
+    said(kubectl)
+}
+
+/// The same of an overlay with components, by their names below `deploy/kustomize/components`.
+///
+/// # Errors
+/// As [`kustomize`], and those of a temporary directory.
+pub fn kustomize_with(components: &[&str]) -> Result<String> {
+    let directory = scratch::directory("kustomize")?;
+    let at = directory.path().canonicalize()?;
+    // It takes relative paths only.
+    let root = "../".repeat(at.components().count() - 1);
+    let below_root = |name: &str| -> Result<String> {
+        let path = path(name).canonicalize()?;
+        Ok(format!("{root}{}", path.strip_prefix("/")?.display()))
+    };
+    let paths = components.iter().map(|name| below_root(&format!("kustomize/components/{name}")));
+    let overlay = json!({
+        "resources": [below_root("kustomize/base")?],
+        "components": paths.collect::<Result<Vec<_>>>()?,
+    });
+    fs::write(at.join("kustomization.yaml"), overlay.to_string())?;
+    let mut kubectl = Program::Kubectl.command()?;
+    kubectl.arg("kustomize").arg(at);
     said(kubectl)
 }
 

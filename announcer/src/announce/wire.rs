@@ -7,6 +7,7 @@
 
 pub mod asking;
 mod frame;
+mod parsed;
 
 use std::{io, mem};
 

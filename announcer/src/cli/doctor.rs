@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args, builder::BoolishValueParser};
 
 use super::{ApiArgs, OutputFormat};
 use crate::{config::InterfacePattern, datapath::Hook, types::NodeName};
@@ -40,6 +40,19 @@ pub struct DoctorArgs {
     /// The API server, and where the Leases are.
     #[command(flatten, next_help_heading = "Kubernetes")]
     pub api: ApiArgs,
+    /// As for `announcer run`: a right more is needed with it.
+    #[arg(
+        long,
+        env = "ANNOUNCER_SERVICE_CONDITION",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        value_name = "true|false"
+    )]
+    pub service_condition: bool,
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
     pub output: OutputFormat,

@@ -136,4 +136,19 @@ pub struct ClusterArgs {
     /// stay where they are.
     #[arg(long, env = "ANNOUNCER_REBALANCE_RATE", default_value = "10", value_name = "PER-SECOND")]
     pub rebalance_rate: f64,
+    /// Write condition L2Announced into the status of Services: whether they are announced,
+    /// and which node holds which VIP. Needs the right to patch services/status, which the
+    /// manifests do not give by themselves.
+    #[arg(
+        long,
+        env = "ANNOUNCER_SERVICE_CONDITION",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        value_name = "true|false"
+    )]
+    pub service_condition: bool,
 }

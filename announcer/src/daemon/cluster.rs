@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use crate::{
+    condition,
     config::Cluster,
     conflict,
     events::{self, Reports},
@@ -37,6 +38,8 @@ pub(super) struct Ownership {
     pub(super) adopted: Option<Adopted>,
     /// Which interfaces can carry frames.
     pub(super) links: watch::Receiver<Option<Links>>,
+    /// Where they are put.
+    pub(super) owner: mpsc::Sender<Ask>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) witness: Witness,
 }
@@ -49,8 +52,20 @@ impl Ownership {
         claims: mpsc::Receiver<Heard>,
         drain: watch::Receiver<bool>,
     ) {
-        let Self { cluster, timing, conflict, macs, profile, adopted, links, asks, witness } = self;
+        let Self {
+            cluster,
+            timing,
+            conflict,
+            macs,
+            profile,
+            adopted,
+            links,
+            owner: ask,
+            asks,
+            witness,
+        } = self;
         let (intent_in, intent) = watch::channel(None);
+        let (seen_in, seen) = watch::channel(condition::Seen::default());
         let (reports, occurrences) = Reports::channel(witness.metrics.clone());
         let watching = intent::watch::run(
             client.clone(),
@@ -59,7 +74,20 @@ impl Ownership {
             links.clone(),
             intent_in,
             reports.clone(),
+            cluster.service_condition.then_some(seen_in),
         );
+        let sources = condition::Sources {
+            intent: intent.clone(),
+            seen,
+            profile: profile.clone(),
+            owner: ask,
+        };
+        let conditions = condition::run(cluster.node.clone(), sources, reports.clone());
+        let conditions = async {
+            if cluster.service_condition {
+                conditions.await;
+            }
+        };
         let reporting = events::publish(client.clone(), cluster.node.clone(), links, occurrences);
         let owner = Owner::new(watch::Sender::new(None));
         let finding = find_owner(client.clone(), cluster.node.clone(), owner.clone());
@@ -75,7 +103,7 @@ impl Ownership {
         };
         let channels = Channels { intent, claims, reports, wire, drain, asks };
         tokio::select! {
-            ((), (), _) = async { tokio::join!(watching, finding, reporting) } => {}
+            ((), (), _, ()) = async { tokio::join!(watching, finding, reporting, conditions) } => {}
             () = driver::run(settings, conflict, adopted, store, channels, witness) => {}
         }
     }

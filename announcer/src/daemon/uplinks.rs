@@ -61,7 +61,8 @@ pub(super) struct Uplinks {
     hooks: BTreeMap<IfIndex, EffectiveHook>,
     /// Those that it could not be attached to, and when to try again.
     refused: BTreeMap<IfIndex, Refused>,
-    /// Of whatever was attached once.
+    /// Of whatever was attached once, and is still there or asked for by name: of those that
+    /// an expression matches, new ones may come and go for ever.
     names: BTreeSet<String>,
     told: Told,
     health: Health,
@@ -172,7 +173,11 @@ impl Uplinks {
             } else {
                 continue;
             }
-            self.attached.remove(&index);
+            if let Some(gone) = self.attached.remove(&index)
+                && !is_asked_for(&self.patterns, &gone.name)
+            {
+                self.names.remove(&gone.name);
+            }
             self.hooks.remove(&index);
             self.close(index).await;
         }
@@ -272,6 +277,10 @@ impl Uplinks {
             modified
         });
     }
+}
+
+fn is_asked_for(patterns: &[InterfacePattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches!(pattern, InterfacePattern::Name(asked) if asked == name))
 }
 
 fn tell(before: Option<&Links>, now: &Links) {

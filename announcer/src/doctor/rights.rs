@@ -1,4 +1,4 @@
-//! What the daemon asks of the API server: deploy/kustomize/base/rbac.yaml as a table.
+//! What the daemon asks of the API server: deploy/kustomize as a table.
 
 /// How badly a right is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub enum Need {
     Always,
     /// Something works less well.
     Sometimes(&'static str),
+    /// Only with `--service-condition`, which does nothing without it.
+    ServiceCondition,
 }
 
 /// Where a right holds.
@@ -45,7 +47,7 @@ impl Rule {
 
 const READ: &[&str] = &["list", "watch"];
 
-/// All of them.
+/// All of them, whatever the settings.
 pub const RULES: &[Rule] = &[
     rule("", "services", READ),
     rule("", "nodes", &["get", "list", "watch"]),
@@ -58,6 +60,7 @@ pub const RULES: &[Rule] = &[
         .unless("Services of Gateways do not inherit their labels"),
     rule("networking.k8s.io", "ingresses", READ)
         .unless("Services of Ingresses do not inherit their labels"),
+    Rule { need: Need::ServiceCondition, ..rule("", "services/status", &["patch"]) },
     rule("events.k8s.io", "events", &["create"])
         .unless("address conflicts are told in the log only, not as Events"),
     Rule {
@@ -65,6 +68,11 @@ pub const RULES: &[Rule] = &[
         ..rule("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"])
     },
 ];
+
+/// Those that a daemon needs with or without `--service-condition`.
+pub fn needed(service_condition: bool) -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().filter(move |rule| service_condition || rule.need != Need::ServiceCondition)
+}
 
 /// The rule about a resource.
 pub fn of(group: &str, resource: &str) -> Option<&'static Rule> {
@@ -95,15 +103,36 @@ mod tests {
         verbs: Vec<String>,
     }
 
+    /// Of a patch (RFC 6902).
+    #[derive(Deserialize)]
+    struct Addition {
+        path: String,
+        value: Granted,
+    }
+
     type Right = (&'static str, String, String, String);
+
+    fn read(name: &str) -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize/");
+        std::fs::read_to_string(format!("{path}{name}")).expect(name)
+    }
 
     #[test]
     fn the_table_is_what_the_manifests_grant() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize/base/rbac.yaml");
-        let yaml = std::fs::read_to_string(path).expect("the manifest");
-        let manifests: Vec<Manifest> = serde_saphyr::from_multiple(&yaml).expect("manifests");
+        let yaml = read("base/rbac.yaml");
+        let mut manifests: Vec<Manifest> = serde_saphyr::from_multiple(&yaml).expect("manifests");
+        assert_granted(&manifests, false);
+        let yaml = read("components/service-condition/rule.yaml");
+        let additions: Vec<Addition> = serde_saphyr::from_str(&yaml).expect("a patch");
+        assert!(additions.iter().all(|addition| addition.path == "/rules/-"));
+        let rules = additions.into_iter().map(|addition| addition.value).collect();
+        manifests.push(Manifest { kind: "ClusterRole".to_owned(), rules });
+        assert_granted(&manifests, true);
+    }
+
+    fn assert_granted(manifests: &[Manifest], service_condition: bool) {
         let mut granted: BTreeSet<Right> = BTreeSet::new();
-        for manifest in &manifests {
+        for manifest in manifests {
             let scope = if manifest.kind == "Role" { "Leases" } else { "Cluster" };
             for rule in &manifest.rules {
                 for (group, resource) in rule
@@ -120,7 +149,7 @@ mod tests {
             }
         }
         let mut asked: BTreeSet<Right> = BTreeSet::new();
-        for rule in RULES {
+        for rule in needed(service_condition) {
             let scope = if rule.scope == Scope::Leases { "Leases" } else { "Cluster" };
             let own = |verb: &&str| {
                 (scope, rule.group.to_owned(), rule.resource.to_owned(), (*verb).to_owned())

@@ -1,5 +1,6 @@
 //! Feeds the index from watches, and publishes the intent.
 
+mod conditions;
 mod feed;
 mod orphans;
 mod rights;
@@ -20,6 +21,7 @@ use tracing::{debug, info, warn};
 
 pub use self::feed::Unreadable;
 use self::{
+    conditions::Conditions,
     feed::{Fed, FeedEvent, feed},
     orphans::Orphans,
     status::StatusWriter,
@@ -29,6 +31,7 @@ use super::{
     index::{Index, Kind, Links, Notice, Object, ObjectKey, Selection},
 };
 use crate::{
+    condition::Seen,
     events::Reports,
     types::{BootTime, NodeName},
 };
@@ -42,7 +45,7 @@ use crate::{
 /// counts as listed and empty until it changes its mind.
 ///
 /// `links` is what the data plane says of this node's interfaces. VIPs that no node may hold
-/// are told of in `reports`.
+/// are told of in `reports`. Conditions of Services are put into `seen`, if they are wanted.
 pub async fn run(
     client: Client,
     me: NodeName,
@@ -50,6 +53,7 @@ pub async fn run(
     mut links: Receiver<Option<Links>>,
     intent: Sender<Option<Arc<Intent>>>,
     reports: Reports,
+    seen: Option<Sender<Seen>>,
 ) {
     let mut orphans = Orphans::new(me.clone(), reports);
     let mut status = StatusWriter::new(client.clone());
@@ -58,6 +62,7 @@ pub async fn run(
         client,
         listings: BTreeMap::new(),
         feeds: SelectAll::new(),
+        conditions: Conditions(seen),
     };
     watches.index.set_links(links.borrow_and_update().clone());
     for kind in [Kind::Service, Kind::Node, Kind::Policy] {
@@ -71,6 +76,7 @@ pub async fn run(
                 let said = intent.borrow().clone();
                 if let Some(said) = said {
                     orphans.tell(BootTime::now(), &said, &mut watches.index);
+                    watches.conditions.set_orphans(orphans.told());
                 }
                 continue;
             }
@@ -89,6 +95,7 @@ pub async fn run(
         let Some(new) = watches.intent() else { continue };
         status.schedule(watches.index.statuses(), watches.index.nodes());
         orphans.follow(BootTime::now(), &new, &mut watches.index);
+        watches.conditions.set_orphans(orphans.told());
         let new = Some(new);
         intent.send_if_modified(|current| {
             let changed = *current != new;
@@ -129,6 +136,7 @@ struct Watches {
     client: Client,
     listings: BTreeMap<Kind, Listing>,
     feeds: SelectAll<BoxStream<'static, FeedEvent>>,
+    conditions: Conditions,
 }
 
 impl Watches {
@@ -166,6 +174,7 @@ impl Watches {
             Fed::Listing => listing.names.clear(),
             Fed::Listed(object) => {
                 listing.names.insert(object.key());
+                self.conditions.apply(&object);
                 self.index.apply(&object);
             }
             Fed::ListDone => {
@@ -175,12 +184,19 @@ impl Watches {
                     info!(%kind, "can be read now");
                 }
                 self.index.retain(kind, &names);
+                self.conditions.retain(kind, &names);
                 if kind == Kind::EndpointSlice {
                     self.index.set_endpoints_readable(true);
                 }
             }
-            Fed::Applied(object) => self.index.apply(&object),
-            Fed::Deleted(key) => self.index.delete(kind, &key),
+            Fed::Applied(object) => {
+                self.conditions.apply(&object);
+                self.index.apply(&object);
+            }
+            Fed::Deleted(key) => {
+                self.conditions.delete(kind, &key);
+                self.index.delete(kind, &key);
+            }
             Fed::Absent => {
                 if !std::mem::replace(&mut listing.unreadable, true) {
                     info!(%kind, consequence = without(kind), "not installed in this cluster");

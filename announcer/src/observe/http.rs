@@ -1,22 +1,21 @@
 //! Metrics and health for Prometheus and the kubelet: plain HTTP, nothing secret, nothing
 //! that changes anything.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, task::Context, time::Duration};
 
-use futures::StreamExt as _;
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::{
     Observer,
-    server::{CONNECTIONS, Connections, Reply, connection, reply, text},
+    server::{self, Reply, connection, health, reply, text},
 };
 
 /// Of OpenMetrics 1.0, which Prometheus asks for first.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Before a port that is in use is tried again, and after an error in accepting.
+/// Before a port that is in use is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Where to serve, if anywhere.
@@ -49,52 +48,33 @@ impl fmt::Display for HttpAddress {
 /// answers for VIPs does not depend on who looks at it.
 pub async fn serve(address: HttpAddress, observer: Observer) -> Infallible {
     let Some(address) = address.0 else { return std::future::pending().await };
-    let mut connections = Connections::new();
+    let listener = listen(address).await;
+    info!(%address, "serving /metrics, /healthz and /readyz");
+    let accept = |cx: &mut Context<'_>| listener.poll_accept(cx);
+    server::serve(accept, |(stream, _)| {
+        let observer = observer.clone();
+        Some(connection(stream, move |path| answer(observer.clone(), path)))
+    })
+    .await
+}
+
+async fn listen(address: SocketAddr) -> TcpListener {
     let mut told = false;
     loop {
-        let listener = match TcpListener::bind(address).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    warn!(
-                        %address, %error,
-                        "no metrics and no health: cannot listen; trying again. Give another \
-                         --http-address, or an empty one for none"
-                    );
-                }
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        };
-        told = false;
-        info!(%address, "serving /metrics, /healthz and /readyz");
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
-                Some(()) = connections.next() => continue,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let observer = observer.clone();
-                    connections
-                        .push(connection(stream, move |path| answer(observer.clone(), path)));
-                }
-                Err(error) => {
-                    // One that was broken off before it was accepted, or no descriptors.
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(RETRY).await;
-                    break;
-                }
-            }
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if !std::mem::replace(&mut told, true) => warn!(
+                %address, %error,
+                "no metrics and no health: cannot listen; trying again. Give another \
+                 --http-address, or an empty one for none"
+            ),
+            Err(_) => {}
         }
+        tokio::time::sleep(RETRY).await;
     }
 }
 
 async fn answer(observer: Observer, path: String) -> Reply {
-    let health = |healthy: Result<(), String>| match healthy {
-        Ok(()) => text(StatusCode::OK, "ok"),
-        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
-    };
     match &*path {
         "/metrics" => match observer.scrape().await {
             Ok(metrics) => reply(StatusCode::OK, OPEN_METRICS, metrics),

@@ -26,7 +26,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 pub struct Metrics {
     takeovers: Family<TakeoverLabels, Counter>,
     handover: Histogram,
-    takeover: Histogram,
+    takeover: Family<TakeoverLabels, Histogram>,
+    untaken: Counter,
     conflicts: Counter,
     renew: Histogram,
     renew_failures: Counter,
@@ -34,7 +35,7 @@ pub struct Metrics {
     sessions: Counter,
     events_dropped: Counter,
     /// VIPs that this node has taken and not announced yet, and when each was seen free.
-    unannounced: Arc<Mutex<BTreeMap<Vip, BootTime>>>,
+    unannounced: Arc<Mutex<BTreeMap<Vip, (Takeover, BootTime)>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,7 +87,8 @@ impl Default for Metrics {
         let metrics = Self {
             takeovers: Family::default(),
             handover: buckets(),
-            takeover: buckets(),
+            takeover: Family::new_with_constructor(buckets),
+            untaken: Counter::default(),
             conflicts: Counter::default(),
             renew: buckets(),
             renew_failures: Counter::default(),
@@ -97,7 +99,9 @@ impl Default for Metrics {
         };
         // Before the first event the series is 0, so that its rate is known at the second.
         for why in Takeover::ALL {
-            let _ = metrics.takeovers.get_or_create(&TakeoverLabels { reason: why.name() });
+            let labels = TakeoverLabels { reason: why.name() };
+            let _ = metrics.takeovers.get_or_create(&labels);
+            let _ = metrics.takeover.get_or_create(&labels);
         }
         metrics
     }
@@ -107,15 +111,16 @@ impl Metrics {
     /// This node took a VIP which it had seen free since then.
     pub fn taken(&self, vip: Vip, why: Takeover, free_since: BootTime) {
         self.takeovers.get_or_create(&TakeoverLabels { reason: why.name() }).inc();
-        self.unannounced().insert(vip, free_since);
+        self.unannounced().insert(vip, (why, free_since));
     }
 
     /// The first announcement of a VIP has been written.
     pub fn announced(&self, now: BootTime, vip: Vip) {
-        let Some(free_since) = self.unannounced().remove(&vip) else { return };
+        let Some((why, free_since)) = self.unannounced().remove(&vip) else { return };
         let took = now.since(free_since);
         if took < FORGOTTEN_AFTER {
-            self.takeover.observe(took.as_secs_f64());
+            let labels = TakeoverLabels { reason: why.name() };
+            self.takeover.get_or_create(&labels).observe(took.as_secs_f64());
         }
     }
 
@@ -123,6 +128,11 @@ impl Metrics {
     pub fn handed_over(&self, vip: Vip, took: Duration) {
         self.unannounced().remove(&vip);
         self.handover.observe(took.as_secs_f64());
+    }
+
+    /// This node took back what it had offered: nobody wanted it.
+    pub fn taken_back(&self) {
+        self.untaken.inc();
     }
 
     /// A stranger began to claim a VIP of this node.
@@ -155,7 +165,7 @@ impl Metrics {
         self.events_dropped.inc();
     }
 
-    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vip, BootTime>> {
+    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vip, (Takeover, BootTime)>> {
         // Each holder does one thing with it, so it is whole.
         self.unannounced.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,6 +176,7 @@ impl Metrics {
             takeovers,
             handover,
             takeover,
+            untaken,
             conflicts,
             renew,
             renew_failures,
@@ -187,9 +198,14 @@ impl Metrics {
         );
         registry.register_with_unit(
             "announcer_takeover_duration",
-            "From a VIP seen free to the first announcement written",
+            "From a VIP seen free to the first announcement written, by why it was free",
             Unit::Seconds,
             takeover.clone(),
+        );
+        registry.register(
+            "announcer_offers_untaken",
+            "Offers of this node that nobody took, and that it took back",
+            untaken.clone(),
         );
         registry.register(
             "announcer_conflicts",

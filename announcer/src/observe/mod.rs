@@ -19,6 +19,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
 use self::{health::Health, metrics::Metrics};
 use crate::{
@@ -36,6 +37,10 @@ pub type Ask = oneshot::Sender<Report>;
 /// Who does not answer within this hangs, or is very busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Whoever scrapes within this is told the same again: the port is open to all, and a look
+/// costs the loop that owns the VIPs a whole report.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Rates are over at least this long, and over what was seen at most so long ago.
 const SAMPLES: std::ops::Range<Duration> = Duration::from_millis(900)..Duration::from_secs(120);
 
@@ -52,6 +57,8 @@ struct Shared {
     metrics: Metrics,
     health: Health,
     stages: OnceLock<Stages>,
+    /// The last one. Locked while somebody looks: one look at a time.
+    look: tokio::sync::Mutex<Option<Arc<Look>>>,
     samples: Mutex<Samples>,
 }
 
@@ -69,12 +76,15 @@ pub struct Stages {
 /// Everything that is known at one instant.
 #[derive(Debug)]
 struct Look {
+    began: BootTime,
     at: BootTime,
     /// `None`: the loop that owns the VIPs has not begun, or does not answer.
     report: Option<Report>,
     responder: ResponderStatus,
     links: Links,
     found: Vec<Inspection>,
+    /// Why nothing was found that may be there.
+    unreadable: Option<String>,
     rates: BTreeMap<Vip, f64>,
 }
 
@@ -101,6 +111,7 @@ impl Observer {
             metrics: Metrics::default(),
             health: Health::default(),
             stages: OnceLock::new(),
+            look: tokio::sync::Mutex::default(),
             samples: Mutex::default(),
         }))
     }
@@ -144,28 +155,52 @@ impl Observer {
         self.0.health.alive()
     }
 
-    /// What `announcer status` says.
+    /// What `announcer status` says, as of now.
     pub async fn status(&self) -> Status {
-        let Look { at, report, found, rates, .. } = self.look().await;
+        let look = self.look(Duration::ZERO).await;
+        let Look { at, report, found, unreadable, rates, .. } = &*look;
         let origin = Origin {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started: self.0.started,
-            now: at,
+            now: *at,
         };
-        Status::new(&found, at).with_daemon(&found, &origin, report.as_ref(), &rates)
+        let status = Status::new(found, *at).with_daemon(found, &origin, report.as_ref(), rates);
+        match unreadable {
+            Some(why) => status.with_unreadable(why.clone()),
+            None => status,
+        }
     }
 
-    /// The metrics, as OpenMetrics text.
+    /// The metrics, as OpenMetrics text: what is counted as of now, what is somebody's state
+    /// as of a second ago at most.
     ///
     /// # Errors
     /// None that is known: the text is written to memory.
     pub async fn scrape(&self) -> Result<String, std::fmt::Error> {
-        let look = self.look().await;
+        let look = self.look(SCRAPE_INTERVAL).await;
         scrape::text(&self.0.metrics, look, self.0.vip_series)
     }
 
-    async fn look(&self) -> Look {
+    /// What is there to see; it may have been seen so long before. Those who ask while
+    /// somebody looks share the next look.
+    async fn look(&self, age: Duration) -> Arc<Look> {
+        let asked = BootTime::now();
+        let mut last = self.0.look.lock().await;
+        if let Some(look) = last.as_ref().filter(|look| asked <= look.began + age) {
+            return look.clone();
+        }
+        let look = Arc::new(self.look_now().await);
+        match (last.as_ref().and_then(|last| last.unreadable.as_ref()), &look.unreadable) {
+            (None, Some(error)) => warn!(error, "what is attached and pinned cannot be read"),
+            (Some(_), None) => info!("what is attached and pinned can be read again"),
+            _ => {}
+        }
+        last.insert(look).clone()
+    }
+
+    async fn look_now(&self) -> Look {
+        let began = BootTime::now();
         let stages = self.0.stages.get();
         let report = match stages {
             Some(stages) => ask(&stages.owner).await,
@@ -176,14 +211,20 @@ impl Observer {
         // that owns and answers.
         let runtime = tokio::runtime::Handle::current();
         let inspect = move || runtime.block_on(datapath::inspect(&root));
-        let found = tokio::task::spawn_blocking(inspect).await;
-        let found = found.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match tokio::task::spawn_blocking(inspect).await {
+            Ok(found) => found.map_err(|error| format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => Err(error.to_string()),
+        };
+        let (found, unreadable) = match found {
+            Ok(found) => (found, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
         let at = BootTime::now();
         let rates = self.sample(at, status::answered(&found));
         let responder = stages.map(|stages| stages.responder.borrow().clone());
         let links = stages.and_then(|stages| stages.links.borrow().clone());
         let (responder, links) = (responder.unwrap_or_default(), links.unwrap_or_default());
-        Look { at, report, responder, links, found, rates }
+        Look { began, at, report, responder, links, found, unreadable, rates }
     }
 
     fn sample(&self, at: BootTime, answered: BTreeMap<Vip, u64>) -> BTreeMap<Vip, f64> {
@@ -192,7 +233,8 @@ impl Observer {
     }
 }
 
-async fn ask(owner: &mpsc::Sender<Ask>) -> Option<Report> {
+/// Asks the loop that owns the VIPs; `None`: it does not answer.
+pub(crate) async fn ask(owner: &mpsc::Sender<Ask>) -> Option<Report> {
     let (answer, report) = oneshot::channel();
     let asked = async {
         owner.send(answer).await.ok()?;

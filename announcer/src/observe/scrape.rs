@@ -1,6 +1,6 @@
 //! What is somebody's state, read when somebody asks.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// Everything, as OpenMetrics text.
-pub(super) fn text(metrics: &Metrics, look: Look, vip_series: usize) -> Result<String, fmt::Error> {
+pub(super) fn text(
+    metrics: &Metrics,
+    look: Arc<Look>,
+    vip_series: usize,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     registry.register_collector(Box::new(State { look, vip_series }));
@@ -29,7 +33,7 @@ pub(super) fn text(metrics: &Metrics, look: Look, vip_series: usize) -> Result<S
 
 #[derive(Debug)]
 struct State {
-    look: Look,
+    look: Arc<Look>,
     vip_series: usize,
 }
 
@@ -66,10 +70,6 @@ impl<'a> Family<'a, '_> {
 
     fn gauge(self, value: f64) -> Result<(), fmt::Error> {
         ConstGauge::new(value).encode(self.descriptor(MetricType::Gauge)?)
-    }
-
-    fn counter(self, value: u64) -> Result<(), fmt::Error> {
-        ConstCounter::new(value).encode(self.descriptor(MetricType::Counter)?)
     }
 
     fn encode<'l, M: EncodeMetric>(
@@ -134,7 +134,7 @@ impl State {
     }
 
     fn responder(&self, encoder: &mut DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Look { responder, links, found, .. } = &self.look;
+        let Look { responder, links, found, .. } = &*self.look;
         let on = |interface: &str| vec![("interface", interface.to_owned())];
         let interfaces = &responder.interfaces;
         let hooks = interfaces.iter().map(|port| {
@@ -159,14 +159,18 @@ impl State {
             "Writes to BPF maps that failed; each is tried again",
         )
         .counters(interfaces.iter().map(|port| (on(&port.name), port.write_failures)))?;
-        let maps = found.iter().filter_map(|found| found.maps.as_ref().ok());
-        let lost: u64 = maps.map(|maps| maps.totals.get(Counter::ClaimLost)).sum();
+        // One series for each counter that there is: their sum would go back when an
+        // interface goes.
+        let lost = found.iter().filter_map(|found| {
+            let (uplink, maps) = (found.uplink.as_ref()?, found.maps.as_ref().ok()?);
+            Some((on(&uplink.name), maps.totals.get(Counter::ClaimLost)))
+        });
         family(
             encoder,
             "announcer_claims_dropped",
-            "Foreign claims that were not looked at, being too many",
+            "Foreign claims that were not looked at, being too many; no interface: by the daemon",
         )
-        .counter(responder.claims_dropped + lost)
+        .counters(lost.chain([(on(""), responder.claims_dropped)]))
     }
 
     fn frames(&self, encoder: &mut DescriptorEncoder) -> Result<(), fmt::Error> {

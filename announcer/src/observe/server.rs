@@ -1,16 +1,29 @@
 //! HTTP/1.1 for a few readers: no body is read, and no connection lasts.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures::{FutureExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tracing::warn;
 
-/// So many connections at once; more wait until they are accepted.
-pub(super) const CONNECTIONS: usize = 32;
+/// So many connections at once for each listener; more wait until they are accepted.
+const CONNECTIONS: usize = 32;
+
+/// After an error in accepting: there may be no descriptors for a while.
+const REST: Duration = Duration::from_secs(1);
 
 /// Within this a request has to be there.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
@@ -21,8 +34,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is said in answer to a request.
 pub(super) type Reply = Response<Full<bytes::Bytes>>;
 
-/// Connections that are being served: dropped, they are closed.
-pub(super) type Connections = FuturesUnordered<BoxFuture<'static, ()>>;
+/// Accepts and serves, for ever; dropped, it closes every connection. `serve` may refuse one,
+/// which is closed without a word.
+pub(super) async fn serve<S>(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>> + Send,
+    mut serve: impl FnMut(S) -> Option<BoxFuture<'static, ()>> + Send,
+) -> Infallible {
+    let mut connections = FuturesUnordered::new();
+    let mut rests_until = None;
+    loop {
+        let accepts = rests_until.is_none() && connections.len() < CONNECTIONS;
+        let accepted = tokio::select! {
+            accepted = poll_fn(&mut accept), if accepts => accepted,
+            Some(()) = connections.next() => continue,
+            () = tokio::time::sleep_until(rests_until.unwrap_or_else(Instant::now)),
+                if rests_until.is_some() =>
+            {
+                rests_until = None;
+                continue;
+            }
+        };
+        match accepted {
+            Ok(stream) => connections.extend(serve(stream)),
+            // One that was broken off before it was accepted, or no descriptors.
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted; trying again");
+                rests_until = Some(Instant::now() + REST);
+            }
+        }
+    }
+}
 
 /// One connection, served when it is polled.
 pub(super) fn connection<F>(
@@ -50,6 +91,14 @@ where
         let _ = tokio::time::timeout(PATIENCE, served).await;
     };
     serving.boxed()
+}
+
+/// What is said of the daemon's health, with why it is bad.
+pub(super) fn health(healthy: Result<(), String>) -> Reply {
+    match healthy {
+        Ok(()) => text(StatusCode::OK, "ok"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
 }
 
 /// A line of text.

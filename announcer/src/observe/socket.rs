@@ -1,20 +1,21 @@
 //! The daemon's own door: HTTP with JSON over an abstract Unix socket, which belongs to
-//! the network namespace as the daemon does. For root and the daemon's own user.
+//! the network namespace as the daemon does. For root and the daemon's own user: what goes
+//! on at the port that is open to all keeps nobody from asking here.
 
 use std::{
     convert::Infallible,
     io,
     os::{
         linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream},
+        unix::net::{SocketAddr, UnixListener as StdListener},
     },
+    task::Context,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
@@ -22,17 +23,24 @@ use tracing::warn;
 
 use super::{
     Observer,
-    server::{CONNECTIONS, Connections, Reply, connection, reply, text},
+    server::{self, Reply, connection, health, reply, text},
 };
 use crate::status::Status;
 
 /// Beside the instance lock's.
-const NAME: &[u8] = b"announcer-status";
+const NAME: &str = "announcer-status";
 
 /// A daemon answers within this, or hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After an error in listening or accepting.
+/// The same for who asks whether it hangs: less than the 5 s that the kubelet waits for a
+/// probe.
+const LIVE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A status of 10,000 VIPs has some 5 MB.
+const LARGEST: usize = 64 << 20;
+
+/// Before a name that is taken is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Why a daemon could not be asked.
@@ -44,11 +52,21 @@ pub enum AskError {
     /// It closed the connection: we are neither root nor its user.
     #[error("the announcer speaks to root and its own user only")]
     NotPermitted,
-    /// It does not answer.
+    /// Who listens there is neither root nor our own user.
     #[error(
-        "the announcer of this network namespace did not answer within {PATIENCE:?}; is it stopped?"
+        "user {0} listens where an announcer would in this network namespace, and is not believed; \
+         `ss -xlp` says which process it is"
     )]
-    Silent,
+    Stranger(libc::uid_t),
+    /// It does not answer.
+    #[error("the announcer of this network namespace did not answer within {0:?}; is it stopped?")]
+    Silent(Duration),
+    /// It answers that something is wrong.
+    #[error("{0}")]
+    Unwell(String),
+    /// It says more than it can have to say.
+    #[error("the announcer of this network namespace answers with more than {LARGEST} bytes")]
+    TooMuch,
     /// What it says is not understood: it is of another version.
     #[error("the announcer of this network namespace is of another version")]
     NotUnderstood(#[source] serde_json::Error),
@@ -62,32 +80,25 @@ pub enum AskError {
 
 /// Serves, for ever. The daemon goes on without, should it not be possible.
 pub async fn serve(observer: Observer) -> Infallible {
-    let mut connections = Connections::new();
-    loop {
+    let mut told = false;
+    let listener = loop {
         match listen() {
-            Ok(listener) => loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
-                    Some(()) = connections.next() => continue,
-                };
-                match accepted {
-                    Ok((stream, _)) if may_ask(&stream) => {
-                        let observer = observer.clone();
-                        let answer = move |path| answer(observer.clone(), path);
-                        connections.push(connection(stream, answer));
-                    }
-                    // Closed without a word.
-                    Ok(_) => {}
-                    Err(error) => {
-                        warn!(%error, "`announcer status` could not be answered");
-                        break;
-                    }
-                }
-            },
-            Err(error) => warn!(%error, "`announcer status` cannot ask this daemon; trying again"),
+            Ok(listener) => break listener,
+            Err(error) if !std::mem::replace(&mut told, true) => warn!(
+                %error,
+                "`announcer status` and `live` cannot ask this daemon; trying again"
+            ),
+            Err(_) => {}
         }
         tokio::time::sleep(RETRY).await;
-    }
+    };
+    let accept = |cx: &mut Context<'_>| listener.poll_accept(cx);
+    server::serve(accept, |(stream, _)| {
+        let observer = observer.clone();
+        let answer = move |path| answer(observer.clone(), path);
+        is_trusted(&stream).then(|| connection(stream, answer))
+    })
+    .await
 }
 
 fn listen() -> io::Result<UnixListener> {
@@ -96,9 +107,14 @@ fn listen() -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// SO_PEERCRED: as the peer was when it connected. Abstract sockets have no permissions.
-fn may_ask(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == user())
+/// Abstract sockets have no permissions: whoever came first has the name.
+fn is_trusted(stream: &UnixStream) -> bool {
+    peer(stream).is_ok_and(|peer| peer == 0 || peer == user())
+}
+
+/// SO_PEERCRED: as the peer was when it connected, or began to listen.
+fn peer(stream: &UnixStream) -> io::Result<libc::uid_t> {
+    Ok(stream.peer_cred()?.uid())
 }
 
 fn user() -> libc::uid_t {
@@ -107,43 +123,77 @@ fn user() -> libc::uid_t {
 }
 
 async fn answer(observer: Observer, path: String) -> Reply {
-    if path != "/status" {
-        return text(StatusCode::NOT_FOUND, "here is /status");
-    }
-    match serde_json::to_string(&observer.status().await) {
-        Ok(status) => reply(StatusCode::OK, "application/json", status),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    match &*path {
+        "/status" => match serde_json::to_string(&observer.status().await) {
+            Ok(status) => reply(StatusCode::OK, "application/json", status),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        "/healthz" => health(observer.alive()),
+        _ => text(StatusCode::NOT_FOUND, "here are /status and /healthz"),
     }
 }
 
-/// Asks the daemon of the calling thread's network namespace. Must be called within a
-/// tokio runtime.
+/// Asks the daemon of the calling thread's network namespace for its status. Must be called
+/// within a tokio runtime.
 ///
 /// # Errors
 /// [`AskError`].
 pub async fn ask() -> Result<Status, AskError> {
-    let stream = StdStream::connect_addr(&SocketAddr::from_abstract_name(NAME)?);
-    let stream = stream.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => AskError::NoDaemon,
-        _ => AskError::Io(error),
-    })?;
-    stream.set_nonblocking(true)?;
-    let body = tokio::time::timeout(PATIENCE, get(UnixStream::from_std(stream)?)).await;
-    let body = body.map_err(|_elapsed| AskError::Silent)??;
+    let body = get("/status", PATIENCE).await?;
     serde_json::from_slice(&body).map_err(AskError::NotUnderstood)
 }
 
-async fn get(stream: UnixStream) -> Result<Bytes, AskError> {
+/// Asks it whether its loops turn. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`AskError`]; which loop hangs is [`AskError::Unwell`].
+pub async fn live() -> Result<(), AskError> {
+    get("/healthz", LIVE_PATIENCE).await.map(drop)
+}
+
+async fn get(path: &str, patience: Duration) -> Result<Bytes, AskError> {
+    let got = async { fetch(connect(patience).await?, path).await };
+    tokio::time::timeout(patience, got).await.map_err(|_elapsed| AskError::Silent(patience))?
+}
+
+async fn connect(patience: Duration) -> Result<UnixStream, AskError> {
+    let stream = UnixStream::connect(format!("\0{NAME}")).await;
+    let stream = stream.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => AskError::NoDaemon,
+        // So many wait to be accepted that no more may.
+        io::ErrorKind::WouldBlock => AskError::Silent(patience),
+        _ => AskError::Io(error),
+    })?;
+    if !is_trusted(&stream) {
+        return Err(AskError::Stranger(peer(&stream)?));
+    }
+    Ok(stream)
+}
+
+async fn fetch(stream: UnixStream, path: &str) -> Result<Bytes, AskError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/status").header("host", "announcer").body(Empty::<Bytes>::new());
+    let request = Request::get(path).header("host", "announcer").body(Empty::<Bytes>::new());
     let request = request.map_err(io::Error::other)?;
     let answer = async {
         let response = sender.send_request(request).await?;
-        Ok::<_, hyper::Error>(response.into_body().collect().await?.to_bytes())
+        let code = response.status();
+        let body = Limited::new(response.into_body(), LARGEST).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => AskError::Http(*error),
+            Err(_limit) => AskError::TooMuch,
+        })?;
+        Ok((code, body.to_bytes()))
     };
     let answer = answer.await;
     connection.abort();
     // How it looks to be refused depends on who is faster.
-    answer.map_err(|error| if user() == 0 { error.into() } else { AskError::NotPermitted })
+    let (code, body) = answer.map_err(|error| match error {
+        AskError::Http(_) if user() != 0 => AskError::NotPermitted,
+        error => error,
+    })?;
+    if code != StatusCode::OK {
+        return Err(AskError::Unwell(String::from_utf8_lossy(&body).trim_end().to_owned()));
+    }
+    Ok(body)
 }

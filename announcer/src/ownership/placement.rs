@@ -28,10 +28,19 @@ pub fn vip_rank<'a>(
     preferred: &BTreeSet<NodeName>,
     candidates: impl Iterator<Item = &'a NodeName>,
 ) -> usize {
+    vip_ahead(vip, me, preferred, candidates).count()
+}
+
+/// Those of `candidates` that come before `me` for this VIP, in no order.
+pub fn vip_ahead<'a>(
+    vip: Vip,
+    me: &NodeName,
+    preferred: &BTreeSet<NodeName>,
+    candidates: impl Iterator<Item = &'a NodeName>,
+) -> impl Iterator<Item = &'a NodeName> {
     let subject = vip.octets();
-    let key = |node| (preferred.contains(node), weight(&subject, node), node);
-    let mine = key(me);
-    candidates.filter(|&n| n != me && key(n) > mine).count()
+    let mine = (preferred.contains(me), weight(&subject, me), me);
+    candidates.filter(move |&n| n != me && (preferred.contains(n), weight(&subject, n), n) > mine)
 }
 
 /// The one of `candidates` that should hold this VIP when nothing is in flux.

@@ -61,6 +61,11 @@ impl InterfaceProfile {
         Self { link, hook: Some(hook.to_string()), mac: mac.map(|mac| mac.to_string()) }
     }
 
+    fn is_sound(&self) -> bool {
+        self.hook.as_ref().is_none_or(|hook| is_word(hook))
+            && self.mac.as_ref().is_none_or(|mac| mac.parse::<MacAddr>().is_ok())
+    }
+
     /// One without.
     pub const fn without_program(link: LinkState) -> Self {
         Self { link, hook: None, mac: None }
@@ -79,6 +84,12 @@ impl Settings {
             external_ips: *external_ips,
             exclude_cordoned: *exclude_cordoned,
         }
+    }
+
+    fn is_sound(&self) -> bool {
+        is_word(&self.version)
+            && self.load_balancer_class.split('/').all(is_word)
+            && self.service_selector.chars().all(|c| c.is_ascii_graphic() || c == ' ')
     }
 
     /// As the index wants them; `None`: the selector is none (a later version's syntax).
@@ -108,11 +119,28 @@ impl Profile {
         [settings, interfaces]
     }
 
-    /// From such texts; what cannot be read is unknown.
+    /// From such texts; what cannot be read is unknown. Whoever may write leases may write
+    /// anything: what no announcer says is not repeated to people, or into commands.
     pub(super) fn from_texts(settings: Option<&str>, interfaces: Option<&str>) -> Self {
+        let settings = settings.and_then(|text| serde_json::from_str::<Settings>(text).ok());
+        let interfaces = interfaces.and_then(|text| serde_json::from_str(text).ok());
+        let are_sound = |interfaces: &BTreeMap<String, InterfaceProfile>| {
+            interfaces.iter().all(|(name, it)| is_interface_name(name) && it.is_sound())
+        };
         Self {
-            settings: settings.and_then(|text| serde_json::from_str(text).ok()),
-            interfaces: interfaces.and_then(|text| serde_json::from_str(text).ok()),
+            settings: settings.filter(Settings::is_sound),
+            interfaces: interfaces.filter(are_sound),
         }
     }
+}
+
+/// Letters, digits, and what stands between them in names of labels, hooks and versions.
+fn is_word(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '+');
+    (1..=253).contains(&text.len()) && text.chars().all(fits)
+}
+
+/// What can be printed of what dev_valid_name() of the kernel allows.
+fn is_interface_name(name: &str) -> bool {
+    (1..=15).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && c != '/')
 }

@@ -40,6 +40,8 @@ pub struct Attempt {
 pub enum Move {
     /// This node holds the VIP now.
     Taken(Attempt),
+    /// This node holds again what it offered: nobody took it.
+    TakenBack(Attempt),
     /// What this node offered, another node holds now.
     HandedOver {
         /// Which node.
@@ -68,9 +70,11 @@ impl Tenures {
     /// The request to take the VIP was granted.
     pub fn taken(&mut self, now: BootTime, vip: Vip) -> Option<Move> {
         let attempt = self.attempts.remove(&vip)?;
-        self.offers.remove(&vip);
         self.tenures.insert(vip, Tenure { holder: Some(self.me.clone()), since: now });
-        Some(Move::Taken(attempt))
+        Some(match self.offers.remove(&vip) {
+            Some(_) => Move::TakenBack(attempt),
+            None => Move::Taken(attempt),
+        })
     }
 
     /// The VIP's lease names this holder now.
@@ -169,7 +173,7 @@ mod tests {
         tenures.seen(at(3), vip(), None);
         let attempt = Attempt { why: Takeover::Restored, free_since: at(3), from: None };
         tenures.taking(vip(), attempt.clone());
-        assert_eq!(tenures.taken(at(8), vip()), Some(Move::Taken(attempt)));
+        assert_eq!(tenures.taken(at(8), vip()), Some(Move::TakenBack(attempt)));
         assert_eq!(tenures.seen(at(9), vip(), Some(&node("other"))), None);
     }
 

@@ -125,18 +125,17 @@ async fn all_node_leases(api: &Api<Lease>) -> Vec<LeaseEvent> {
     }
 }
 
-/// The MAC addresses that nodes announce with, by all node leases there are; nothing if
-/// there is no answer in time.
-pub async fn macs(api: Api<Lease>, patience: Duration) -> Vec<LeaseEvent> {
-    let selection = ListParams::default().labels(&format!("{LEASE_LABEL}=node"));
-    let Ok(Ok(leases)) = tokio::time::timeout(patience, api.list(&selection)).await else {
-        return Vec::new();
-    };
+/// The MAC addresses that nodes announce with, by all node leases there are, as the API
+/// server's cache has them; `None` if there is no answer in time.
+pub async fn macs(api: Api<Lease>, patience: Duration) -> Option<Vec<LeaseEvent>> {
+    let selection = ListParams::default().labels(&format!("{LEASE_LABEL}=node")).match_any();
+    let listed = tokio::time::timeout(patience, api.list(&selection)).await;
+    let leases = listed.ok()?.ok()?;
     let known = leases.items.iter().filter_map(|lease| match store::understand(lease) {
         Ok(Known::Node(node, _, macs)) => Some(macs_of(&node, macs)),
         Ok(Known::Vip(..)) | Err(_) => None,
     });
-    known.flatten().collect()
+    Some(known.flatten().collect())
 }
 
 /// Which VIP leases are known, to tell after a new list which are gone.

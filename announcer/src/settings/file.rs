@@ -229,7 +229,7 @@ fn word(value: &Value) -> Result<String, String> {
 
 /// What the flag's own parser says of a word.
 fn check(arg: &Arg, word: &str) -> Result<(), String> {
-    let alone = Command::new("field").no_binary_name(true).arg(arg.clone().env(None));
+    let alone = Command::default().no_binary_name(true).arg(arg.clone().env(None));
     let given = format!("--{}={word}", flag(arg));
     let Err(error) = alone.try_get_matches_from([given]) else { return Ok(()) };
     if let Some(source) = error.source() {

@@ -27,6 +27,13 @@ pub(super) fn write(
     }
     writeln!(f)?;
     match vips {
+        None | Some([]) if cluster.as_ref().is_some_and(|cluster| !cluster.synced) => {
+            writeln!(
+                f,
+                "which VIPs are to be announced is not known yet: Services, Nodes and Leases\n\
+                 are being read, or a session is being opened"
+            )
+        }
         None | Some([]) => writeln!(f, "no VIPs are to be announced"),
         Some(vips) if wide => write_wide(f, vips),
         Some(vips) => write_narrow(f, vips),

@@ -52,8 +52,15 @@ impl Scene {
         let (links, links_out) = channel::channel(None);
         let (intent_in, intent) = channel::channel(None);
         let me = "n1".parse().expect("a node name");
-        let task =
-            tokio::spawn(watch::run(client, me, selection(), links_out, intent_in, reports()));
+        let task = tokio::spawn(watch::run(
+            client,
+            me,
+            selection(),
+            links_out,
+            intent_in,
+            reports(),
+            None,
+        ));
         Self { server, intent, links, task }
     }
 
@@ -174,8 +181,15 @@ async fn a_bad_policy_is_told_so_once_by_many_announcers() {
         let (links, links_out) = channel::channel(None);
         let (intent_in, intent) = channel::channel(None);
         let me = "n1".parse().expect("a node name");
-        let task =
-            tokio::spawn(watch::run(client, me, selection(), links_out, intent_in, reports()));
+        let task = tokio::spawn(watch::run(
+            client,
+            me,
+            selection(),
+            links_out,
+            intent_in,
+            reports(),
+            None,
+        ));
         scenes.push((links, intent, task));
     }
     first.until(&[]).await;

@@ -194,6 +194,30 @@ fn a_port_in_use_is_waited_for_and_holds_nothing_up() {
     assert_eq!(cluster.get(1, "/healthz").unwrap(), (200, "ok\n".to_owned()));
 }
 
+/// What `announcer live` says on node 1: its exit code, and why it is not alive.
+fn live(cluster: &Cluster, set: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(daemon::binary().unwrap());
+    command.arg("live").envs(set.iter().copied());
+    let mut live = Daemon::start(command, "live", &cluster.lab().node(1).ns).unwrap();
+    let succeeded = live.wait_exit(SOON).unwrap().success();
+    (succeeded, live.print())
+}
+
+#[test]
+fn who_fills_the_port_or_has_it_does_not_make_the_daemon_look_dead() {
+    let mut cluster = quick(1);
+    let (alive, why) = live(&cluster, &[]);
+    assert!(!alive && why.contains("no announcer runs in this network namespace"), "{why}");
+    cluster.start(1).unwrap();
+    let ip = cluster.lab().node(1).ip;
+    // More than it serves at once, none of which asks for anything.
+    let connect = || Ok(std::net::TcpStream::connect((ip, HTTP_PORT))?);
+    let slow: Vec<_> = (0..40).map(|_| cluster.lab().node(1).ns.run(connect).unwrap()).collect();
+    assert_eq!(live(&cluster, &[]).0, true);
+    assert_eq!(live(&cluster, &[("ANNOUNCER_CONFIG", "/nowhere.yaml")]).0, true, "reads no file");
+    drop(slow);
+}
+
 #[test]
 fn who_has_not_read_everything_is_alive_and_not_ready() {
     let mut cluster = quick(1);
@@ -310,7 +334,9 @@ fn every_documented_metric_is_scraped_and_no_other() {
     let mut cluster = cluster(2, QUICK, args);
     let probe = held_by_node_1(&mut cluster);
     claim(&cluster);
-    cluster.daemon(1).unwrap().wait_for_log("address conflict", SOON).unwrap();
+    // A scrape may be as old as the status before it.
+    let struck = |status: &Value| vip(status, VIP)["conflict"]["active"] == true;
+    cluster.wait_for_status(1, struck).unwrap();
     let value = |samples: &Samples, name: &str, labels: &str| {
         let series = samples.get(name).unwrap_or_else(|| panic!("{name} in {samples:#?}"));
         *series.get(labels).unwrap_or_else(|| panic!("{labels} in {series:#?}"))
@@ -323,7 +349,10 @@ fn every_documented_metric_is_scraped_and_no_other() {
         ("announcer_vips", r#"{state="held"}"#, 1.0),
         ("announcer_vips", r#"{state="silent"}"#, 0.0),
         ("announcer_takeovers_total", r#"{reason="unheld"}"#, 1.0),
-        ("announcer_takeover_duration_seconds_count", "{}", 1.0),
+        ("announcer_takeover_duration_seconds_count", r#"{reason="unheld"}"#, 1.0),
+        ("announcer_offers_untaken_total", "{}", 0.0),
+        ("announcer_claims_dropped_total", r#"{interface=""}"#, 0.0),
+        ("announcer_claims_dropped_total", ens18, 0.0),
         ("announcer_conflicts_total", "{}", 1.0),
         ("announcer_conflicts_active", "{}", 1.0),
         ("announcer_session_open", "{}", 1.0),
@@ -355,8 +384,9 @@ fn every_documented_metric_is_scraped_and_no_other() {
     assert_eq!(value(&one, "announcer_conflicts_active", "{}"), 0.0);
     assert_eq!(value(&one, "announcer_vips", r#"{state="silent"}"#), 1.0);
     let two = cluster.metrics(2).unwrap();
-    assert_eq!(value(&two, "announcer_takeovers_total", r#"{reason="offered"}"#), 1.0);
-    assert_eq!(value(&two, "announcer_takeover_duration_seconds_count", "{}"), 1.0);
+    let offered = r#"{reason="offered"}"#;
+    assert_eq!(value(&two, "announcer_takeovers_total", offered), 1.0);
+    assert_eq!(value(&two, "announcer_takeover_duration_seconds_count", offered), 1.0);
 
     // A crash.
     cluster.create_service("other", OTHER).unwrap();

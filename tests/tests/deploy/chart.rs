@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use announcer_tests::deployment::{CHART, documents, helm, kustomize, read, template};
+use announcer_tests::deployment::{
+    CHART, documents, helm, kustomize, kustomize_with, read, template,
+};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "announcer-system";
@@ -66,8 +68,24 @@ fn meaning(mut object: Value) -> Value {
 
 #[test]
 fn the_chart_installs_what_kustomize_installs() {
-    let chart = template(NAMESPACE, &json!({ "namespace": { "create": true } })).unwrap();
-    let (chart, kustomize) = (objects(&chart), objects(&kustomize().unwrap()));
+    let values = json!({ "namespace": { "create": true } });
+    assert_alike(&values, &kustomize().unwrap());
+}
+
+#[test]
+fn a_setting_that_needs_a_right_brings_it_as_the_component_does() {
+    let values = json!({
+        "namespace": { "create": true }, "settings": { "serviceCondition": true },
+    });
+    let kustomize = kustomize_with(&["service-condition"]).unwrap();
+    assert_alike(&values, &kustomize);
+    assert!(kustomize.contains("services/status"), "{kustomize}");
+}
+
+#[track_caller]
+fn assert_alike(values: &Value, kustomize: &str) {
+    let chart = template(NAMESPACE, values).unwrap();
+    let (chart, kustomize) = (objects(&chart), objects(kustomize));
     assert_eq!(chart.keys().collect::<Vec<_>>(), kustomize.keys().collect::<Vec<_>>());
     assert!(kustomize.len() > 7, "{:?}", kustomize.keys());
     for (name, object) in kustomize {
@@ -118,17 +136,15 @@ fn probes_go_where_the_server_listens() {
     ] {
         let container = container(address);
         assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": port }]));
-        for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
-            let get = &container[probe]["httpGet"];
-            assert_eq!((&get["port"], &get["path"]), (&json!("metrics"), &json!(path)));
-            assert_eq!(get["host"], host, "{address}");
-        }
+        let get = &container["readinessProbe"]["httpGet"];
+        assert_eq!((&get["port"], &get["path"]), (&json!("metrics"), &json!("/readyz")));
+        assert_eq!(get["host"], host, "{address}");
+        assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["/announcer", "live"]));
     }
     let none = container("");
-    assert_eq!(
-        [&none["ports"], &none["livenessProbe"], &none["readinessProbe"]],
-        [&Value::Null; 3]
-    );
+    assert_eq!([&none["ports"], &none["readinessProbe"]], [&Value::Null; 2]);
+    let live = &none["livenessProbe"]["exec"]["command"];
+    assert_eq!(*live, json!(["/announcer", "live"]), "it needs no port");
 }
 
 /// All that can be switched on.

@@ -16,6 +16,7 @@ mod chart;
 #[path = "../cluster/churn.rs"]
 mod churn;
 mod compacted;
+mod condition;
 #[path = "../cluster/conflict.rs"]
 mod conflict;
 #[path = "../cluster/crash.rs"]

@@ -1,6 +1,7 @@
 //! Which hook is taken, and who else is on the interface.
 
 use announcer_tests::{
+    arp::Mac,
     bpf::{Attached, Hook, programs_at},
     capture::Capture,
     daemon::{Daemon, DaemonBuilder, Signal},
@@ -41,6 +42,25 @@ fn each_hook_can_be_forced() {
         let daemon = scene.answering();
         assert_logged(&daemon, &[&format!("hook={hook} "), "asked for with --hook"]);
         assert!(scene.program().is_some());
+    }
+}
+
+/// What is on top of a NIC has frames and a MAC of its own; macvlan has no native XDP.
+#[test]
+fn a_macvlan_can_be_the_uplink() {
+    let mac = Mac([0x02, 0, 0, 0, 0, 0x77]);
+    for hook in ["auto", "tcx", "xdp-generic"] {
+        let scene = Scene::on_switch(Hook::Tcx);
+        let commands = format!(
+            "link add link {UPLINK} name macvlan0 address {mac} type macvlan mode bridge\n\
+             link set macvlan0 up\n"
+        );
+        scene.node.ip(&commands).unwrap();
+        let daemon = DaemonBuilder::run("macvlan0").unwrap();
+        let flags = ["--static-vip", &VIP.to_string(), "--hook", hook];
+        let daemon = daemon.args(flags).start(&scene.node).unwrap();
+        scene.probe().wait_answer_by(mac, SOON).unwrap();
+        drop(daemon);
     }
 }
 

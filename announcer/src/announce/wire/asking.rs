@@ -8,10 +8,13 @@ use std::{
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::frame::{self, Operation};
+use super::{
+    frame::{self, Operation},
+    parsed,
+};
 use crate::types::{IfIndex, MacAddr, Vip};
 
-pub use super::frame::{Arp, ArpOperation};
+pub use super::parsed::{Arp, ArpOperation};
 
 /// Longer than any ARP frame; what comes after is padding.
 const ENOUGH: usize = 128;
@@ -55,7 +58,7 @@ impl Asker {
             let Ok(read) = ready.try_io(|socket| socket.get_ref().read(&mut octets)) else {
                 continue;
             };
-            if let Some(arp) = frame::parse(octets.get(..read?).unwrap_or_default()) {
+            if let Some(arp) = parsed::parse(octets.get(..read?).unwrap_or_default()) {
                 return Ok(arp);
             }
         }

@@ -8,6 +8,7 @@ use crate::{
         report::{Finding, Group},
         rights::{self, Need},
     },
+    intent::index::EXCLUDE_LABEL,
     ownership::timing::Timing,
 };
 
@@ -107,6 +108,13 @@ fn not_allowed(cluster: &Cluster, group: &str, resource: &str, verbs: &[&str]) -
         cluster.namespace
     );
     match rights::of(group, resource).map(|rule| rule.need) {
+        Some(Need::ServiceCondition) => Finding::warning(
+            GROUP,
+            "rights",
+            format!("{found}: --service-condition does nothing"),
+            "add the component deploy/kustomize/components/service-condition, or say \
+             settings.serviceCondition: true to the chart; or leave --service-condition out",
+        ),
         Some(Need::Sometimes(consequence)) => {
             Finding::warning(GROUP, "rights", format!("{found}: {consequence}"), remedy)
         }
@@ -145,9 +153,7 @@ fn node(cluster: &Cluster) -> Finding {
             GROUP,
             what,
             format!("Node {name} is excluded from load balancers, and holds no VIPs"),
-            format!(
-                "kubectl label node {name} node.kubernetes.io/exclude-from-external-load-balancers-"
-            ),
+            format!("kubectl label node {name} {EXCLUDE_LABEL}-"),
         ),
         Some(Ok(Some(node))) if !node.is_ready => Finding::warning(
             GROUP,

@@ -102,7 +102,7 @@ fn available(
     };
     let found = format!("hook {hook}{maybe}: {reason}; {}", hook.known_cost());
     if hook == EffectiveHook::XdpGeneric && wanted == Hook::Auto {
-        let hint = "Linux 6.6 has tcx, which costs a sixth of that";
+        let hint = "Linux 6.6 has tcx, which costs half of that or less";
         return Finding::hint(GROUP, name, found, hint);
     }
     Finding::ok(GROUP, name, found)

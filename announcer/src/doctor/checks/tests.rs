@@ -367,6 +367,7 @@ fn clusters() {
         (|f| of_cluster(f).latencies_ms = Ok(vec![3.0, 701.0]), F, "within 701.0 ms", "etcd"),
         (|f| refuse(f, "services"), F, "may not list, watch services", "kubectl apply -k"),
         (|f| refuse(f, "leases"), F, "leases.coordination.k8s.io", "announcer-system"),
+        (|f| refuse(f, "services/status"), W, "does nothing", "components/service-condition"),
         (|f| refuse(f, "events"), W, "not as Events", "kubectl apply -k"),
         (
             |f| of_cluster(f).rights[0].is_allowed = Err("404".into()),

@@ -14,8 +14,9 @@ use crate::{
     datapath::survey::{Found, with_sources},
     doctor::{
         facts::{Cluster, NodeObject, Right},
-        rights::{RULES, Rule, Scope},
+        rights::{self, Rule, Scope},
     },
+    intent::index::EXCLUDE_LABEL,
     ownership::timing::Timing,
 };
 
@@ -23,8 +24,6 @@ use crate::{
 const QUESTIONS: usize = 5;
 /// No answer in this time is none.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Keeps nodes out of load balancers (KEP-1143).
-const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 const UNASKED: &str = "not asked";
 const POLICIES: &str = "l2announcer.io/v1alpha1";
 
@@ -46,13 +45,13 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     };
     let patience = timing.request_timeout().max(PATIENCE);
     match client::connect(args.api.kubeconfig.as_deref(), patience).await {
-        Ok(client) => ask(&mut cluster, &client).await,
+        Ok(client) => ask(&mut cluster, &client, args.service_condition).await,
         Err(error) => cluster.credentials = Err(with_sources(&error)),
     }
     cluster
 }
 
-async fn ask(cluster: &mut Cluster, client: &Client) {
+async fn ask(cluster: &mut Cluster, client: &Client, service_condition: bool) {
     let mut latencies = Vec::new();
     for _ in 0..QUESTIONS {
         let asked = Instant::now();
@@ -68,7 +67,7 @@ async fn ask(cluster: &mut Cluster, client: &Client) {
     // The first one had to connect.
     latencies.remove(0);
     cluster.latencies_ms = Ok(latencies);
-    for rule in RULES {
+    for rule in rights::needed(service_condition) {
         for verb in rule.verbs {
             cluster.rights.push(review(client, &cluster.namespace, rule, verb).await);
         }
@@ -135,7 +134,7 @@ async fn node(client: &Client, name: &str) -> Found<Option<NodeObject>> {
     let labels = node.metadata.labels.unwrap_or_default();
     Ok(Some(NodeObject {
         is_ready: conditions.any(is_ready),
-        is_excluded: labels.contains_key(EXCLUDED),
+        is_excluded: labels.contains_key(EXCLUDE_LABEL),
     }))
 }
 

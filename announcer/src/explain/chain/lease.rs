@@ -136,12 +136,6 @@ impl Case<'_> {
             chain.wait(duration(records, node));
             return;
         }
-        if let Some(trouble) = self.trouble(vip, node, watched) {
-            let says = format!("{node} holds it, and says that {trouble}: nobody hears it");
-            let remedy = remedy::announcer_on(self.namespace, node);
-            chain.problem(vip, "lease", Wrong::new(Finding::LinkTrouble, says).remedy(remedy));
-            return;
-        }
         chain.ok(vip, "lease", format!("{name}: held by {node} under session {session}, renewed"));
         if !candidates.contains(node) {
             let says =

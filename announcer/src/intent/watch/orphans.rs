@@ -25,6 +25,10 @@ const HEAD_START: Duration = Duration::from_secs(3);
 /// So many nodes may tell; some of them may run no daemon.
 const TELLERS: u32 = 3;
 
+/// For each, all nodes are gone through and all they lack is written: what is watched waits
+/// for no more than so many.
+const TOLD_AT_ONCE: usize = 16;
+
 /// So many nodes are told of; others are much the same.
 const NODES_TOLD: usize = 3;
 
@@ -34,11 +38,13 @@ pub(super) struct Orphans {
     reports: Reports,
     /// When each is to be told of; `None`: it has been.
     known: BTreeMap<Vip, Option<BootTime>>,
+    /// What this node has told of those that still are.
+    told: BTreeMap<Vip, String>,
 }
 
 impl Orphans {
     pub(super) const fn new(me: NodeName, reports: Reports) -> Self {
-        Self { me, reports, known: BTreeMap::new() }
+        Self { me, reports, known: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// Takes in a new intent.
@@ -46,13 +52,13 @@ impl Orphans {
         let orphans = intent.vips.iter().filter(|(_, wanted)| wanted.eligible.is_empty());
         let orphans: BTreeSet<Vip> = orphans.map(|(vip, _)| *vip).collect();
         self.known.retain(|vip, _| orphans.contains(vip));
+        self.told.retain(|vip, _| orphans.contains(vip));
         for vip in orphans {
             if self.known.contains_key(&vip) {
                 continue;
             }
-            let rank = index.explain_vip(vip).map(|report| self.rank(vip, &report));
-            let tells = rank.filter(|rank| *rank < TELLERS);
-            self.known.insert(vip, tells.map(|rank| now + PATIENCE + HEAD_START * rank));
+            let due = self.rank(vip, index).map(|rank| now + PATIENCE + HEAD_START * rank);
+            self.known.insert(vip, due);
         }
     }
 
@@ -61,24 +67,35 @@ impl Orphans {
         self.known.values().copied().flatten().min()
     }
 
-    /// Tells what is due.
+    /// VIPs that no node may hold, and what this node has told of them.
+    pub(super) const fn told(&self) -> &BTreeMap<Vip, String> {
+        &self.told
+    }
+
+    /// Tells what is due, but not all of it at once if that is much: what is left is due still.
     pub(super) fn tell(&mut self, now: BootTime, intent: &Intent, index: &mut Index) {
-        for (vip, due) in &mut self.known {
-            if due.take_if(|at| *at <= now).is_none() {
-                continue;
-            }
-            let (Some(wanted), Some(report)) = (intent.vips.get(vip), index.explain_vip(*vip))
+        let due = self.known.iter_mut().filter_map(|(vip, due)| {
+            due.take_if(|at| *at <= now)?;
+            Some(*vip)
+        });
+        for vip in due.take(TOLD_AT_ONCE) {
+            let (Some(wanted), Some(report)) = (intent.vips.get(&vip), index.explain_vip(vip))
             else {
                 continue;
             };
-            let news = News::NoEligibleNode { vip: *vip, why: why(&report) };
+            let why = why(&report);
+            self.told.insert(vip, why.clone());
+            let news = News::NoEligibleNode { vip: vip, why };
             self.reports.send(Occurrence { services: wanted.services.clone(), news });
         }
     }
 
-    fn rank(&self, vip: Vip, report: &VipReport) -> u32 {
-        let rank = placement::vip_rank(vip, &self.me, &BTreeSet::new(), report.nodes.keys());
-        u32::try_from(rank).unwrap_or(u32::MAX)
+    /// How many nodes tell before this one, if it does at all.
+    fn rank(&self, vip: Vip, index: &Index) -> Option<u32> {
+        let none = BTreeSet::new();
+        let ahead = placement::vip_ahead(vip, &self.me, &none, index.node_names());
+        // No more names are hashed than it takes.
+        (0..TELLERS).zip(ahead).count().try_into().ok().filter(|rank| *rank < TELLERS)
     }
 }
 

@@ -2,20 +2,29 @@
 //!
 //! A node's lease tells the MACs that it announces with, and who does not monitor that node
 //! hears of a change only when its session begins anew. So before such a MAC is called a
-//! stranger's all node leases are read, once.
+//! stranger's all node leases are read. Whoever is in none of them is remembered for a while,
+//! so that a station that goes on claiming does not have them read again and again.
 
-use std::{future::pending, time::Duration};
+use std::{collections::BTreeMap, future::pending, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
 use super::super::watch::{self as leases, LeaseEvent};
-use crate::{types::BootTime, wire_state::Heard};
+use crate::{
+    types::{BootTime, MacAddr},
+    wire_state::Heard,
+};
 
-/// Least time between two lists. A stranger that was looked for and not found is told from
-/// the first frame on what it deserves.
+/// Least time between two lists. What is claimed meanwhile by other MACs is a stranger's.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// A MAC that was looked for and not found is a stranger's for so long; then it may have
+/// become a node's.
+const STRANGER_FOR: Duration = Duration::from_secs(180);
+/// So many strangers are remembered at most: who makes up MACs has node leases listed once in
+/// [`INTERVAL`], no more often.
+const STRANGERS: usize = 256;
 /// So many claims wait for a list at most.
 const WAITING: usize = 64;
 
@@ -24,7 +33,9 @@ const WAITING: usize = 64;
 pub(super) struct Lookup {
     asked_at: Option<BootTime>,
     waiting: Vec<Heard>,
-    list: Option<BoxFuture<'static, Vec<LeaseEvent>>>,
+    list: Option<BoxFuture<'static, Option<Vec<LeaseEvent>>>>,
+    /// MACs in no node lease, and when these were read.
+    strangers: BTreeMap<MacAddr, BootTime>,
 }
 
 impl Lookup {
@@ -37,6 +48,10 @@ impl Lookup {
         patience: Duration,
         claim: Heard,
     ) -> Option<Heard> {
+        self.strangers.retain(|_, read_at| now < *read_at + STRANGER_FOR);
+        if self.strangers.contains_key(&claim.claim.mac) {
+            return Some(claim);
+        }
         if self.list.is_none() {
             if self.asked_at.is_some_and(|at| now < at + INTERVAL) {
                 return Some(claim);
@@ -57,6 +72,24 @@ impl Lookup {
         let Some(list) = &mut self.list else { return pending().await };
         let events = list.await;
         self.list = None;
-        (events, std::mem::take(&mut self.waiting))
+        let waiting = std::mem::take(&mut self.waiting);
+        // No answer says nothing of anybody.
+        if let (Some(events), Some(read_at)) = (&events, self.asked_at) {
+            self.note_strangers(read_at, events, &waiting);
+        }
+        (events.unwrap_or_default(), waiting)
+    }
+
+    fn note_strangers(&mut self, read_at: BootTime, events: &[LeaseEvent], waiting: &[Heard]) {
+        let is_named = |mac: &MacAddr| {
+            events
+                .iter()
+                .any(|event| matches!(event, LeaseEvent::Macs(_, macs) if macs.contains(mac)))
+        };
+        for mac in waiting.iter().map(|heard| heard.claim.mac) {
+            if self.strangers.len() < STRANGERS && !is_named(&mac) {
+                self.strangers.insert(mac, read_at);
+            }
+        }
     }
 }

@@ -35,15 +35,23 @@ impl Driver {
         }
     }
 
+    /// What a lease says has been taken in.
     pub(super) fn moved(&mut self, vip: Vip, moved: Option<Move>) {
+        self.channels.reports.stir();
         match moved {
-            Some(Move::Taken(attempt)) => {
-                self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
-                self.tell_taken(vip, attempt);
+            Some(Move::Taken(attempt)) => self.took(vip, attempt),
+            Some(Move::TakenBack(attempt)) => {
+                self.witness.metrics.taken_back();
+                self.took(vip, attempt);
             }
             Some(Move::HandedOver { took, .. }) => self.witness.metrics.handed_over(vip, took),
             None => {}
         }
+    }
+
+    fn took(&self, vip: Vip, attempt: Attempt) {
+        self.witness.metrics.taken(vip, attempt.why, attempt.free_since);
+        self.tell_taken(vip, attempt);
     }
 
     fn tell_taken(&self, vip: Vip, Attempt { why, from, .. }: Attempt) {

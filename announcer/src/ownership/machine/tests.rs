@@ -345,8 +345,11 @@ fn a_vip_that_came_free_while_no_answer_came_is_taken_when_one_does() {
 
 /// A machine that finds maps answering for VIP 1, and leases for 1 and 2.
 fn adopting(probing: bool) -> Machine {
+    adopting_until(START + seconds(2), probing)
+}
+
+fn adopting_until(until: BootTime, probing: bool) -> Machine {
     let session = Session::new(ME, 1);
-    let until = START + seconds(2);
     let adopted =
         Adopted { session: Some(session.clone()), answering: BTreeMap::from([(vip(1), until)]) };
     let mut machine = Machine::new(Settings { probing, ..settings() }, Some(adopted));
@@ -364,6 +367,12 @@ fn adopting(probing: bool) -> Machine {
 fn what_a_killed_predecessor_held_and_did_not_answer_is_probed_for() {
     assert_eq!(adopting(true).take_first_claims(), BTreeSet::from([vip(2)]));
     assert_eq!(adopting(false).take_first_claims(), BTreeSet::new(), "nothing is");
+}
+
+#[test]
+fn what_was_answered_until_its_time_was_over_is_not_probed_for() {
+    let mut machine = adopting_until(START - seconds(1), true);
+    assert_eq!(machine.take_first_claims(), BTreeSet::from([vip(2)]));
 }
 
 #[test]

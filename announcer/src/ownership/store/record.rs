@@ -14,6 +14,9 @@ use super::{
 };
 use crate::types::{MacAddr, NodeName, Vip};
 
+/// A lease may name any duration, and people wait for it to end.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// A node lease, with all that its node says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -21,7 +24,7 @@ pub struct NodeRecord {
     pub lease: NodeLease,
     /// The MAC addresses that the node announces with.
     pub macs: Vec<MacAddr>,
-    /// How long a session lasts without a renewal, rounded up to seconds.
+    /// How long a session lasts without a renewal, rounded up to seconds; a minute at most.
     pub duration: Duration,
     /// What else it says.
     pub profile: Profile,
@@ -58,7 +61,7 @@ impl Records {
                     Profile::from_texts(text(SETTINGS_ANNOTATION), text(INTERFACES_ANNOTATION));
                 let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
                 let seconds = u64::try_from(seconds.unwrap_or(0)).unwrap_or(0);
-                let duration = Duration::from_secs(seconds);
+                let duration = Duration::from_secs(seconds).min(LONGEST);
                 self.nodes.insert(node, NodeRecord { lease: known, macs, duration, profile });
             }
             Ok(Known::Vip(vip, known)) => {

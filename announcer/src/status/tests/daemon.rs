@@ -177,3 +177,24 @@ fn a_daemon_whose_ownership_hangs_shows_what_is_pinned() {
     assert_eq!(json["daemon"]["responsive"], false);
     assert_eq!(json.get("vips"), None);
 }
+
+#[test]
+fn nothing_to_announce_is_told_from_nothing_read() {
+    let empty = |synced| {
+        let mut report = report([]);
+        report.cluster.as_mut().expect("a cluster").synced = synced;
+        status(Some(&report)).to_string()
+    };
+    assert!(empty(true).contains("no VIPs are to be announced"));
+    let unread = empty(false);
+    assert!(unread.contains("is not known yet") && !unread.contains("no VIPs"), "{unread}");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_nothing() {
+    let why = "reading pins failed: Permission denied";
+    let status = Status::new(&[], NOW).with_unreadable(why.to_owned());
+    let table = status.to_string();
+    assert!(table.contains(why) && !table.contains("nothing is attached"), "{table}");
+    assert_eq!(serde_json::to_value(&status).expect("json")["interfaces_error"], why);
+}
