@@ -75,8 +75,19 @@ impl Image {
     /// The image has no entry point.
     pub fn command(&self, ns: &NetNs) -> Result<Command> {
         let entry = self.config["Entrypoint"][0].as_str().context("no entry point")?;
-        let mut command = Command::new(entry);
+        self.exec(entry, ns)
+    }
+
+    /// The same of any program, as `kubectl exec` starts it: one without a slash is looked
+    /// for in the image's PATH.
+    ///
+    /// # Errors
+    /// The network namespace is gone.
+    pub fn exec(&self, program: &str, ns: &NetNs) -> Result<Command> {
+        let mut command = Command::new(program);
         command.env_clear();
+        let environment = self.config["Env"].as_array().into_iter().flatten();
+        command.envs(environment.filter_map(|pair| pair.as_str()?.split_once('=')));
         let mounts = Mounts::new(&self.rootfs())?;
         let network = File::open(ns.path()).context("opening the network namespace")?;
         // SAFETY: the closure runs between fork and exec and makes system calls only, with

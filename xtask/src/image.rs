@@ -1,7 +1,7 @@
 //! `cargo xtask image`: the static binary, and an OCI image of it and nothing else.
 //!
-//! Both are reproducible: the same commit gives the same binary and the same image digest,
-//! in whatever directory it is built.
+//! Both are meant to be reproducible: no path of this machine and no time but the commit's
+//! goes into them.
 
 use std::{
     env,

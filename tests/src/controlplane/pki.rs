@@ -115,6 +115,11 @@ impl Pki {
     }
 
     /// The certificate of the authority.
+    /// The certificate of the authority.
+    pub fn authority_pem(&self) -> String {
+        self.authority.pem()
+    }
+
     pub(super) fn authority_der(&self) -> Vec<u8> {
         self.authority.der().to_vec()
     }

@@ -4,15 +4,17 @@ use std::{
     fs::{self, File},
     io::Read,
     net::Ipv4Addr,
+    process::Command,
     time::Duration,
 };
 
 use announcer_tests::{
+    cluster::{Cluster, NAMESPACE, Plane, Timing},
     confine,
     container::Image,
     daemon::{Daemon, Signal},
     deployment,
-    lab::{CLIENT_NIC, Lab, UPLINK},
+    lab::{CLIENT_NIC, CONTROL_IP, Lab, UPLINK},
     probe::Probe,
     seccomp,
 };
@@ -20,6 +22,8 @@ use serde_json::{Value, json};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const SOON: Duration = Duration::from_secs(20);
+/// Where a pod finds its credentials, below `/`.
+const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 /// Of the binary, in bytes: nodes pull it.
 const MOST: u64 = 15_000_000;
 
@@ -32,6 +36,7 @@ fn the_image_is_one_small_static_binary() {
     assert_eq!(files, ["announcer"]);
     assert_eq!(image.config["Entrypoint"], json!(["/announcer"]));
     assert_eq!(image.config["User"], "0:0");
+    assert_eq!(image.config["Env"], json!(["PATH=/"]));
     let labels = &image.config["Labels"];
     assert_eq!(labels["org.opencontainers.image.title"], "announcer");
     assert_eq!(labels["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
@@ -90,30 +95,64 @@ fn it_answers_with_the_rights_of_its_pod() {
     assert_eq!(daemon.wait_exit(SOON).unwrap().code(), Some(0));
 }
 
-/// The profile of ours is narrow, and wide enough from the start to the end.
+/// The profile of ours is narrow, and wide enough for all that a pod does: TLS to the API
+/// server, Leases, a scrape, what is run by hand beside it, an adoption, an orderly end.
 #[test]
 fn it_needs_no_system_call_beyond_its_profile() {
     let image = Image::unpack().unwrap();
-    let lab = Lab::new(1).unwrap();
-    let node = lab.node(1);
-    let shipped = deployment::read("seccomp/announcer.json").unwrap();
-    let profile: Value = serde_json::from_str(&shipped).unwrap();
-    let start = |profile: &Value| {
-        let mut command = image.command(&node.ns).unwrap();
+    let cluster = Cluster::new(Plane::Real, 1, Timing::DEFAULT, []).unwrap();
+    let node = cluster.lab().node(1);
+    let mounts = image.rootfs().join(SERVICE_ACCOUNT);
+    fs::create_dir_all(&mounts).unwrap();
+    fs::copy(cluster.token(node), mounts.join("token")).unwrap();
+    fs::write(mounts.join("ca.crt"), cluster.control_plane().pki().authority_pem()).unwrap();
+    fs::write(mounts.join("namespace"), NAMESPACE).unwrap();
+    let profile = profile();
+    let pod = |mut command: Command, profile: &Value| {
         seccomp::restrict(&mut command, profile).unwrap();
-        command.args(["run", "--interface", UPLINK, "--static-vip", &VIP.to_string()]);
+        command.env("KUBERNETES_SERVICE_HOST", CONTROL_IP.to_string());
+        command.env("KUBERNETES_SERVICE_PORT", cluster.url().rsplit(':').next().unwrap());
+        command.env("ANNOUNCER_NODE_NAME", cluster.name(1)).env("ANNOUNCER_NAMESPACE", NAMESPACE);
+        command.env("ANNOUNCER_INTERFACE", UPLINK);
+        command
+    };
+    let start = |profile: &Value| {
+        let mut command = pod(image.command(&node.ns).unwrap(), profile);
+        command.arg("run");
         Daemon::start(command, "announcer", &node.ns).unwrap()
     };
+    let by_hand = |args: &[&str]| {
+        let mut command = pod(image.exec("announcer", &node.ns).unwrap(), &profile);
+        command.args(args);
+        node.ns.output(command, "")
+    };
     let mut daemon = start(&profile);
-    let probe = Probe::new(VIP).start(lab.client(), CLIENT_NIC).unwrap();
+    let probe = Probe::new(VIP).start(cluster.lab().client(), CLIENT_NIC).unwrap();
+    cluster.create_service("web", VIP).unwrap();
+    probe.wait_answer_by(node.mac, SOON).unwrap();
+
+    assert_eq!(cluster.metrics(1).unwrap()["announcer_vips"]["{state=\"held\"}"], 1.0);
+    let status: Value = serde_json::from_str(&by_hand(&["status", "-o", "json"]).unwrap()).unwrap();
+    assert!(status.to_string().contains(&VIP.to_string()), "{status:#}");
+    by_hand(&["explain", "default/web"]).unwrap();
+    by_hand(&["doctor"]).unwrap();
+
+    daemon.kill().unwrap();
+    let mut daemon = start(&profile);
+    daemon.wait_for_log("adopted=true", SOON).unwrap();
     probe.wait_answer_by(node.mac, SOON).unwrap();
     daemon.signal(Signal::Term).unwrap();
     assert_eq!(daemon.wait_exit(SOON).unwrap().code(), Some(0), "{}", daemon.print());
 
     // And it is in force: as with CRI-O's default, without bpf(2) it cannot begin.
-    let mut narrower = profile;
+    let mut narrower = profile.clone();
     let names = narrower["syscalls"][0]["names"].as_array_mut().unwrap();
     names.retain(|name| name != "bpf");
     let mut daemon = start(&narrower);
     assert_eq!(daemon.wait_exit(SOON).unwrap().code(), Some(3), "{}", daemon.print());
+}
+
+fn profile() -> Value {
+    let shipped = deployment::read("seccomp/announcer.json").unwrap();
+    serde_json::from_str(&shipped).unwrap()
 }

@@ -1,5 +1,7 @@
 //! What somebody sees who applies the manifests, and then looks with kubectl.
 
+use std::time::Instant;
+
 use announcer_tests::{
     cluster::{Cluster, NAMESPACE, SOON, VipLease, policies},
     controlplane::{ControlPlane, MANIFESTS, Pooled},
@@ -59,6 +61,18 @@ fn deleting_leaves_nothing() {
 #[test]
 fn every_field_of_a_policy_is_explained() {
     let control = Pooled::take().unwrap();
+    // The API server serves a new kind a while before it publishes its schema.
+    let explain = |path: &str| {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match control.kubectl(&["explain", path]) {
+                Err(error)
+                    if Instant::now() < deadline
+                        && error.to_string().contains("couldn't find resource") => {}
+                said => return said.unwrap(),
+            }
+        }
+    };
     for (path, fields) in [
         ("", &["spec", "status"][..]),
         (
@@ -77,14 +91,13 @@ fn every_field_of_a_policy_is_explained() {
         (".status", &["conditions"]),
         (".status.conditions", &["message", "observedGeneration", "reason", "status", "type"]),
     ] {
-        let text = control.kubectl(&["explain", &format!("l2announcementpolicies{path}")]).unwrap();
+        let text = explain(&format!("l2announcementpolicies{path}"));
         assert!(!text.contains("no description"), "{text}");
         for field in fields {
             assert!(text.contains(&format!("\n  {field}\t")), "{field}: {text}");
         }
     }
-    let text = control.kubectl(&["explain", "l2ap.spec.nodeSelector.matchExpressions.operator"]);
-    let text = text.unwrap();
+    let text = explain("l2ap.spec.nodeSelector.matchExpressions.operator");
     assert!(["In", "NotIn", "Exists", "DoesNotExist"].iter().all(|op| text.contains(op)), "{text}");
 }
 
