@@ -85,7 +85,7 @@ impl Orphans {
             };
             let why = why(&report);
             self.told.insert(vip, why.clone());
-            let news = News::NoEligibleNode { vip: vip, why };
+            let news = News::NoEligibleNode { vip, why };
             self.reports.send(Occurrence { services: wanted.services.clone(), news });
         }
     }
