@@ -3,7 +3,7 @@
 //! Nothing waits for them, and nothing depends on them: one that cannot be written is
 //! told to the log, and forgotten. Each has a name that follows from what it says, so that
 //! the API server refuses what has been said already, by whomever. The conditions of
-//! [`condition`](crate::condition) wait for their turn behind them.
+//! [`condition`] wait for their turn behind them.
 
 mod news;
 

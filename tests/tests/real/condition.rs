@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{OTHER, QUICK, STAY, THIRD, VIP, answered_by, cluster};
 
 /// A look is logged at level debug.
-const ARGS: [&str; 3] = ["--service-condition", "--log", "announcer::condition=debug,info"];
+const ARGS: [&str; 3] = ["--service-condition", "--log", "debug"];
 const LOOKED: &str = "looked at conditions";
 
 fn with_conditions(nodes: u8) -> Cluster {
