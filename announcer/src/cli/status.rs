@@ -37,7 +37,7 @@ pub enum OutputFormat {
     Wide,
     /// For programs; with --watch one line each time.
     Json,
-    /// The same as YAML; with --watch one document each time.
+    /// The same, written as YAML; with --watch one document each time.
     Yaml,
 }
 

@@ -170,8 +170,22 @@ fn static_vips(facts: &Facts, uplinks: &[Uplink]) -> Vec<Finding> {
     .collect()
 }
 
+/// Whether a daemon that is no more has left its program attached.
+fn is_left_behind(facts: &Facts) -> bool {
+    facts
+        .network
+        .as_ref()
+        .is_ok_and(|network| network.hooks.values().any(|hooks| hooks.own_program.is_some()))
+}
+
 fn daemon(facts: &Facts) -> Finding {
     match &facts.daemon {
+        Ok(None) if is_left_behind(facts) => Finding::warning(
+            GROUP,
+            "daemon",
+            "the program is attached, but no daemon runs: no VIP is answered when its time is over",
+            "start the announcer, or remove what is left with `announcer detach`",
+        ),
         Ok(None) => Finding::ok(GROUP, "daemon", "none runs in this network namespace"),
         Ok(Some(who)) => Finding::ok(
             GROUP,

@@ -207,6 +207,7 @@ fn interfaces() {
         (|f| f.settings.static_vips = vec!["198.51.100.1".into()], W, "in none of", "choose"),
         (|f| f.settings.static_vips = vec!["224.0.0.1".into()], F, "multicast", "--static-vip"),
         (|f| f.daemon = Ok(Some("process 77".into())), O, "process 77 runs", ""),
+        (|f| hooks(f).own_program = Some(7), W, "but no daemon runs", "announcer detach"),
         (
             |f| ens18(f).master = Some(add_interface(f, "br0", "bridge")),
             O,
@@ -298,6 +299,7 @@ fn our_own_program_is_not_somebody_elses() {
     let mut facts = veth();
     xdp(&mut facts, 7, AttachedMode::Generic);
     hooks(&mut facts).own_program = Some(7);
+    facts.daemon = Ok(Some("process 77".into()));
     let findings = all(&facts);
     assert!(findings.iter().all(|it| it.level == Level::Ok), "{findings:#?}");
     assert!(findings.iter().any(|it| it.found.contains("is attached: program id 7")));
