@@ -229,7 +229,8 @@ fn who_yields_is_silent_and_comes_back_when_the_stranger_has_gone() {
     let mut scene = Scene::on_switch(Hook::Tcx);
     let daemon = scene.answering_with(&["--on-conflict", "yield"]);
     let stranger = squatter(&mut scene);
-    let (sent, said) = arping(&stranger, &["-U", "-c", "1"]);
+    // As often as a host that comes announces itself.
+    let (sent, said) = arping(&stranger, &["-U", "-c", "3"]);
     assert!(sent, "{said}");
     let line = daemon.wait_for_log("address conflict", SOON).unwrap().text;
     assert!(line.contains("no longer answered"), "{line}");

@@ -92,7 +92,7 @@ fn a_daemon_that_runs_is_named_and_not_disturbed() {
     report.find("ok", &format!("process {}", daemon.pid()));
     report.find(
         "ok",
-        &format!("the announcer's program is attached: (program id {}, tcx)", program.unwrap()),
+        &format!("the announcer's program is attached: program id {}, tcx", program.unwrap()),
     );
     probe.wait_requests(100).unwrap();
     let recording = probe.stop().unwrap();
