@@ -31,8 +31,8 @@ const BESIDES: [&str; 4] = ["types.rs", "wire_state.rs", "conflict.rs", "intent/
 /// Modules of `ownership/` that do I/O, or serve what does, and that nothing pure depends on.
 const WITH_IO: [&str; 4] = ["driver", "profile", "store", "watch"];
 
-const DEPENDENCIES: [&str; 7] =
-    ["clap", "fastrand", "libc", "regex", "siphasher", "thiserror", "tracing"];
+const DEPENDENCIES: [&str; 8] =
+    ["clap", "fastrand", "libc", "regex", "serde", "siphasher", "thiserror", "tracing"];
 
 /// The files of one variant: paths from its root, and texts.
 #[derive(Clone)]
