@@ -6,11 +6,13 @@ mod explain;
 mod probe;
 mod run;
 mod status;
+mod switch;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use self::switch::Switch;
 pub use self::{
     cluster::{ApiArgs, SelectionArgs},
     doctor::DoctorArgs,

@@ -26,7 +26,6 @@ use self::{
 use crate::{
     cli::{ApiArgs, ExplainArgs, SelectionArgs},
     client::{self, ClientError},
-    intent::index::Selection,
 };
 
 /// A person waits for the answer.
@@ -50,9 +49,9 @@ pub enum ExplainError {
 pub async fn explain(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
     let client = connect(&args.api).await?;
     let Gathered { objects, mut leases } =
-        gather::gather(&client, &args.api.namespace, &selection(&args.selection)).await?;
+        gather::gather(&client, &args.api.namespace, &args.selection.clone().into()).await?;
     let records = leases.watched().records.clone();
-    let effective = effective(records.as_ref(), &selection(&args.selection));
+    let effective = effective(records.as_ref(), &args.selection.clone().into());
     let mut case = Case::new(&objects, &effective, &args.api.namespace);
     loop {
         let explanation = case.explain(&args.target, leases.watched());
@@ -69,7 +68,7 @@ pub async fn explain(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
 /// As [`explain`].
 pub async fn overview(api: &ApiArgs, flags: &SelectionArgs) -> Result<Overview, ExplainError> {
     let client = connect(api).await?;
-    let flags = selection(flags);
+    let flags = flags.clone().into();
     let Gathered { objects, mut leases } = gather::gather(&client, &api.namespace, &flags).await?;
     let records = leases.watched().records.clone();
     let effective = effective(records.as_ref(), &flags);
@@ -84,21 +83,4 @@ pub async fn overview(api: &ApiArgs, flags: &SelectionArgs) -> Result<Overview, 
 
 async fn connect(api: &ApiArgs) -> Result<Client, ExplainError> {
     Ok(client::connect(api.kubeconfig.as_deref(), PATIENCE).await?)
-}
-
-fn selection(args: &SelectionArgs) -> Selection {
-    let SelectionArgs {
-        service_selector,
-        load_balancer_class,
-        require_class,
-        external_ips,
-        exclude_cordoned,
-    } = args.clone();
-    Selection {
-        services: service_selector,
-        class: load_balancer_class,
-        classless: !require_class,
-        external_ips,
-        exclude_cordoned,
-    }
 }

@@ -53,6 +53,17 @@ pub fn show_value(result: &impl Serialize, format: OutputFormat) -> Result<(), F
     }
 }
 
+/// Writes one of many results: a line of JSON, or a document of YAML.
+///
+/// # Errors
+/// As [`write()`].
+pub fn show_next(result: &impl Serialize, format: OutputFormat) -> Result<(), Failure> {
+    match format {
+        OutputFormat::Yaml => write("---\n").and_then(|()| show_value(result, format)),
+        _ => write(serde_json::to_string(result).map_err(Failure::unexpected)? + "\n"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ mod file;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
 
 pub use self::{
     effective::{Effective, Origin, Setting},
@@ -78,6 +78,13 @@ const LIVE: &str = "live";
 
 /// The one flag that is no field of the file.
 const CONFIG: &str = "config";
+
+/// Whether a flag is one that a file can have.
+fn is_setting(arg: &Arg) -> bool {
+    arg.get_long().is_some()
+        && arg.get_id() != CONFIG
+        && !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version)
+}
 
 /// `--lease-duration` is the field `leaseDuration`.
 fn field_of(flag: &str) -> String {

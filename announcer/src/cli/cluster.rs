@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, builder::BoolishValueParser};
+use clap::Args;
 
+use super::Switch as _;
 use crate::intent::selector::LabelSelector;
 
 /// Flags that say which Services are announced, and by which nodes.
@@ -27,44 +28,14 @@ pub struct SelectionArgs {
     )]
     pub load_balancer_class: String,
     /// Ignore Services that have no class.
-    #[arg(
-        long,
-        env = "ANNOUNCER_REQUIRE_CLASS",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_REQUIRE_CLASS", switch())]
     pub require_class: bool,
     /// Announce spec.externalIPs too, of selected Services of any type. Where the
     /// cluster has an L2AnnouncementPolicy, policies decide instead.
-    #[arg(
-        long,
-        env = "ANNOUNCER_EXTERNAL_IPS",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_EXTERNAL_IPS", switch())]
     pub external_ips: bool,
     /// Let cordoned nodes hold no VIPs.
-    #[arg(
-        long,
-        env = "ANNOUNCER_EXCLUDE_CORDONED",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_EXCLUDE_CORDONED", switch())]
     pub exclude_cordoned: bool,
 }
 

@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{ArgAction, Args, builder::BoolishValueParser};
+use clap::Args;
 
-use super::{ApiArgs, OutputFormat};
+use super::{ApiArgs, OutputFormat, Switch as _};
 use crate::{config::InterfacePattern, datapath::Hook, types::NodeName};
 
 /// Flags of `announcer doctor`.
@@ -41,17 +41,7 @@ pub struct DoctorArgs {
     #[command(flatten, next_help_heading = "Kubernetes")]
     pub api: ApiArgs,
     /// As for `announcer run`: a right more is needed with it.
-    #[arg(
-        long,
-        env = "ANNOUNCER_SERVICE_CONDITION",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_SERVICE_CONDITION", switch())]
     pub service_condition: bool,
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]

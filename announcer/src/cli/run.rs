@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, num::NonZeroU32};
 
-use clap::{ArgAction, Args, builder::BoolishValueParser};
+use clap::{ArgAction, Args};
 
-use super::{ApiArgs, SelectionArgs};
+use super::{ApiArgs, SelectionArgs, Switch as _};
 use crate::{
     config::InterfacePattern,
     conflict::OnConflict,
@@ -48,17 +48,7 @@ pub struct RunArgs {
     )]
     pub answer_ping: bool,
     /// Let the BPF program log rare events to target `announcer::xdp`.
-    #[arg(
-        long,
-        env = "ANNOUNCER_BPF_LOG",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_BPF_LOG", switch())]
     pub bpf_log: bool,
     /// Answer for this address without Kubernetes; may be given several times.
     #[arg(long, env = "ANNOUNCER_STATIC_VIP", value_delimiter = ',', value_name = "IP")]
@@ -139,16 +129,6 @@ pub struct ClusterArgs {
     /// Write condition L2Announced into the status of Services: whether they are announced,
     /// and which node holds which VIP. Needs the right to patch services/status, which the
     /// manifests do not give by themselves.
-    #[arg(
-        long,
-        env = "ANNOUNCER_SERVICE_CONDITION",
-        action = ArgAction::Set,
-        value_parser = BoolishValueParser::new(),
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_name = "true|false"
-    )]
+    #[arg(long, env = "ANNOUNCER_SERVICE_CONDITION", switch())]
     pub service_condition: bool,
 }

@@ -1,6 +1,6 @@
 //! `announcer status`: asks the daemon, or reads what is pinned, and writes it.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use super::socket::{self, AskError};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     daemon::DaemonError,
     datapath,
     exit::Failure,
+    output,
     status::Status,
     types::BootTime,
 };
@@ -28,7 +29,7 @@ pub async fn show(args: &StatusArgs) -> Result<(), Failure> {
         if let Some(why) = why.filter(|_| people && !std::mem::replace(&mut told, true)) {
             complain(&why);
         }
-        print(&status, output, watch.is_some()).map_err(Failure::unexpected)?;
+        print(&status, output, watch.is_some())?;
         let Some(interval) = watch else { return Ok(()) };
         tokio::time::sleep(interval).await;
     }
@@ -54,22 +55,18 @@ fn complain(why: &AskError) {
     eprintln!("{why}; this is what is pinned:");
 }
 
-/// An error, not a panic, when nobody reads it any more.
-fn print(status: &Status, format: OutputFormat, again: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(status: &Status, format: OutputFormat, again: bool) -> Result<(), Failure> {
     let people = matches!(format, OutputFormat::Table | OutputFormat::Wide);
-    if again && people {
-        write!(out, "{}", if out.is_terminal() { REDRAW } else { "\n" })?;
+    match (again, people) {
+        (false, _) => {}
+        (true, true) => redraw().map_err(Failure::unexpected)?,
+        (true, false) => return output::show_next(status, format),
     }
-    match format {
-        OutputFormat::Table => write!(out, "{status}")?,
-        OutputFormat::Wide => write!(out, "{status:#}")?,
-        OutputFormat::Json if again => writeln!(out, "{}", serde_json::to_string(status)?)?,
-        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(status)?)?,
-        OutputFormat::Yaml => {
-            let begin = if again { "---\n" } else { "" };
-            write!(out, "{begin}{}", serde_saphyr::to_string(status)?)?;
-        }
-    }
-    Ok(out.flush()?)
+    output::show(status, format_args!("{status:#}"), format)
+}
+
+fn redraw() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{}", if out.is_terminal() { REDRAW } else { "\n" })?;
+    out.flush()
 }

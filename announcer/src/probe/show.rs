@@ -66,7 +66,7 @@ impl Show {
                 let text = self.text(statement, now);
                 print(&format!("{:9.3} s  {vip}  {text}", at.as_secs_f64()))?;
             } else {
-                self.print_value(&self.object(vip, statement, now))?;
+                output::show_next(&self.object(vip, statement, now), self.format)?;
             }
         }
         Ok(())
@@ -92,9 +92,10 @@ impl Show {
         if !self.is_watching {
             return Ok(());
         }
-        self.print_value(&json!({
+        let value = json!({
             "seconds": at, "address": vip.to_string(), "event": "error", "error": text
-        }))
+        });
+        output::show_next(&value, self.format)
     }
 
     fn text(&self, statement: &Statement, now: BootTime) -> String {
@@ -173,23 +174,14 @@ impl Show {
         if !self.is_watching {
             return output::show_value(&each, self.format);
         }
-        self.print_value(&json!({
+        let value = json!({
             "seconds": seconds(now.since(self.start)), "event": "end", "addresses": each
-        }))
+        });
+        output::show_next(&value, self.format)
     }
 
     const fn is_for_people(&self) -> bool {
         matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
-    }
-
-    /// One of many: a line of JSON, or a document of YAML.
-    fn print_value(&self, value: &Value) -> Result<(), Failure> {
-        match self.format {
-            OutputFormat::Yaml => {
-                output::write("---\n").and_then(|()| output::show_value(value, self.format))
-            }
-            _ => print(&value.to_string()),
-        }
     }
 
     fn table(&self, all: &[(Vip, &Place, &Summary)], now: BootTime) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 
-use super::{CONFIG, field_of, file::File};
+use super::{field_of, file::File, is_setting};
 
 /// All settings of one command. Displayed it is a file for `--config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,12 +76,6 @@ impl Effective {
     pub fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.0.iter()
     }
-}
-
-fn is_setting(arg: &Arg) -> bool {
-    arg.get_long().is_some()
-        && arg.get_id() != CONFIG
-        && !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version)
 }
 
 fn setting(arg: &Arg, matches: &ArgMatches, file: Option<&File>) -> Setting {

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Command};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::{CONFIG, field_of};
+use super::{field_of, is_setting};
 
 /// What a file says, checked field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,12 +163,7 @@ fn entries(text: &str) -> Result<BTreeMap<String, Spanned<Value>>, String> {
 /// The flags that are fields: those of `run`, and those of every command.
 fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
     let run = command.find_subcommand("run").into_iter().flat_map(Command::get_arguments);
-    let own = |arg: &&Arg| {
-        arg.get_long().is_some()
-            && arg.get_id() != CONFIG
-            && !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version)
-    };
-    command.get_arguments().chain(run).filter(own)
+    command.get_arguments().chain(run).filter(|arg| is_setting(arg))
 }
 
 fn flag(arg: &Arg) -> String {
