@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod deployment;
 pub mod forward;
 pub mod lab;
+pub mod link;
 pub mod neighbour;
 mod netlink;
 pub mod netns;
