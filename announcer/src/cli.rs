@@ -157,7 +157,10 @@ pub fn command() -> clap::Command {
 /// The file has what `announcer run` has.
 fn with_twins(arg: Arg, fields: &BTreeSet<std::ffi::OsString>) -> Arg {
     let (Some(flag), Some(variable)) = (arg.get_long(), arg.get_env()) else { return arg };
-    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    let help = match (arg.get_long_help(), arg.get_help()) {
+        (Some(long), _) => long.to_string(),
+        (None, short) => short.map(|short| format!("{short}.")).unwrap_or_default(),
+    };
     let mut twins = format!("[env: {}]", variable.to_string_lossy());
     if fields.contains(variable) && flag != "config" {
         twins += &format!(" [file: {}]", field_of(flag));

@@ -129,6 +129,8 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]
 fn complain(Failure { code, error }: &Failure) -> ExitCode {
-    eprintln!("announcer: {}", with_sources(error.as_ref()));
+    for line in output::harmless(&with_sources(error.as_ref())).lines() {
+        eprintln!("announcer: {line}");
+    }
     ExitCode::from(*code as u8)
 }

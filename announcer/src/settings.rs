@@ -55,7 +55,8 @@ where
     I: IntoIterator<Item = OsString>,
 {
     let words: Vec<OsString> = words.into_iter().collect();
-    let mut command = cli::command();
+    let mut all = cli::command();
+    let command = environment::applied(all.clone(), &words)?;
     let mut matches = command
         .clone()
         .try_get_matches_from(&words)
@@ -63,15 +64,15 @@ where
     // A file that is broken while a daemon runs ends that daemon no sooner than its next start.
     let reads_file = matches.subcommand_name() != Some(LIVE);
     let file = match file_of(&matches).filter(|_| reads_file) {
-        Some(path) => Some(File::read(path, &command)?),
+        Some(path) => Some(File::read(path, &all)?),
         None => None,
     };
     if let Some(file) = &file {
         let name = matches.subcommand_name().unwrap_or_default();
-        matches = file.as_defaults(command.clone(), name).try_get_matches_from(&words)?;
+        matches = file.as_defaults(command, name).try_get_matches_from(&words)?;
     }
-    let effective = Effective::new(&command, &matches, file.as_ref());
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let effective = Effective::new(&all, &matches, file.as_ref());
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut all))?;
     Ok(Parsed { cli, effective })
 }
 

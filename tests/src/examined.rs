@@ -62,6 +62,7 @@ impl Report {
     /// The remedy of a finding of this level whose text has `part`. Panics where there is
     /// none, and where anything but ok comes without a remedy.
     #[track_caller]
+    #[expect(clippy::panic, reason = "as an assertion, which tests are made of")]
     pub fn find(&self, level: &str, part: &str) -> String {
         let is_it = |it: &&Finding| it.level == level && it.found.contains(part);
         let Some(found) = self.findings.iter().find(is_it) else {

@@ -25,12 +25,15 @@ pub fn write_man_pages(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn page(command: clap::Command) -> io::Result<Vec<u8>> {
+fn page(mut command: clap::Command) -> io::Result<Vec<u8>> {
     let is_program = command.has_subcommands();
     let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    // Not every flag, which the sections that follow have.
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
     let mut page = Vec::new();
     // In sections of their own, which have better titles than EXTRA.
-    Man::new(command.after_help(None))
+    Man::new(command.after_help(None).override_usage(usage))
         .source(concat!("announcer ", env!("CARGO_PKG_VERSION")))
         .manual("announcer")
         .render(&mut page)?;

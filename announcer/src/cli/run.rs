@@ -30,7 +30,7 @@ pub struct RunArgs {
     /// They are dropped, so that this host's kernel does not answer either; or they pass, for
     /// others that get frames through the interface. auto sees ports of bridges, and macvlans
     /// of this network namespace.
-    #[arg(long, env = "ANNOUNCER_SILENCE", default_value = "auto", help_heading = WIRE)]
+    #[arg(long, env = "ANNOUNCER_SILENCE", default_value = "auto", value_name = "ACTION", help_heading = WIRE)]
     pub silence: Silence,
     /// Answer pings (ICMP echo) to VIPs that this node holds.
     ///
@@ -92,7 +92,7 @@ pub struct OwnershipArgs {
     #[command(flatten)]
     pub timing: TimingArgs,
     /// What to do with VIPs when the API server does not answer.
-    #[arg(long, env = "ANNOUNCER_ON_API_LOSS", default_value = "hold")]
+    #[arg(long, env = "ANNOUNCER_ON_API_LOSS", default_value = "hold", value_name = "ACTION")]
     pub on_api_loss: OnApiLoss,
     /// How long an offered VIP waits for a successor.
     #[arg(
@@ -167,7 +167,7 @@ pub struct AnnouncementArgs {
     )]
     pub probe_interval: Duration,
     /// What to do when a station that is no announcer uses a VIP.
-    #[arg(long, env = "ANNOUNCER_ON_CONFLICT", default_value = "defend")]
+    #[arg(long, env = "ANNOUNCER_ON_CONFLICT", default_value = "defend", value_name = "ACTION")]
     pub on_conflict: OnConflict,
 }
 

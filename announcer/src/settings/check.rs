@@ -13,10 +13,19 @@ use clap::{
 /// What is wrong, without the word.
 pub(super) fn check(arg: &Arg, word: &OsStr) -> Result<(), String> {
     let flag = arg.get_long().unwrap_or_default();
-    let alone = Command::default().no_binary_name(true).arg(arg.clone().env(None));
+    // Only what bears on its value: of other flags that it conflicts with there are none.
+    let mut alone = Arg::new("value")
+        .long(flag.to_owned())
+        .action(arg.get_action().clone())
+        .value_parser(arg.get_value_parser().clone())
+        .ignore_case(arg.is_ignore_case_set());
+    if let Some(delimiter) = arg.get_value_delimiter() {
+        alone = alone.value_delimiter(delimiter);
+    }
     let mut given = OsString::from(format!("--{flag}="));
     given.push(word);
-    let Err(error) = alone.try_get_matches_from([given]) else { return Ok(()) };
+    let command = Command::default().no_binary_name(true).arg(alone);
+    let Err(error) = command.try_get_matches_from([given]) else { return Ok(()) };
     if let Some(source) = error.source() {
         return Err(source.to_string());
     }

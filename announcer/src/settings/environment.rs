@@ -39,57 +39,78 @@ pub struct UnknownVariable {
     pub meant: Vec<String>,
 }
 
-/// Who is to blame for an error: the variables of the environment, where the command line is
-/// in order without them.
-pub(super) fn blamed(error: clap::Error, command: &Command, words: &[OsString]) -> SettingsError {
-    if !error.use_stderr() {
-        return error.into();
-    }
-    let without = |arg: Arg| arg.env(None);
-    let alone = command
-        .clone()
-        .mut_args(without)
-        .mut_subcommands(|subcommand| subcommand.mut_args(without));
-    let matches = match alone.try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(own) => return own.into(),
-    };
-    let mut wrong = BTreeMap::new();
-    let mut look = |command: &Command, matches: &ArgMatches| {
-        for arg in command.get_arguments() {
-            wrong.extend(set(arg, matches).and_then(|(name, value)| {
-                let error = value_error(arg, &name, &value)?;
-                Some((name, error))
-            }));
+/// The command as the environment of this process bears on it: without the variables of
+/// flags that the command line gives. clap itself would judge a variable of a flag that
+/// every command has although the flag is given.
+///
+/// # Errors
+/// The command line's own, or all variables whose values are wrong.
+pub(super) fn applied(command: Command, words: &[OsString]) -> Result<Command, SettingsError> {
+    let alone = each(command.clone(), |arg| arg.env(None)).try_get_matches_from(words)?;
+    let (mut given, mut wrong) = (BTreeSet::new(), BTreeMap::new());
+    for (arg, matches) in levels(&command, &alone) {
+        let Some((name, value)) = set(arg) else { continue };
+        if matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            given.insert(arg.get_id().clone());
+        } else if let Err(message) = check(arg, &value) {
+            let remedy = if value.is_empty() { "; unset it for the default" } else { "" };
+            wrong.insert(name.clone(), VariableError::new(name, &value, message + remedy));
         }
-    };
-    look(command, &matches);
-    if let Some((name, submatches)) = matches.subcommand()
-        && let Some(subcommand) = command.find_subcommand(name)
-    {
-        look(subcommand, submatches);
     }
     if wrong.is_empty() {
+        Ok(each(command, |arg| if given.contains(arg.get_id()) { arg.env(None) } else { arg }))
+    } else {
+        Err(SettingsError::Variables(wrong.into_values().collect()))
+    }
+}
+
+/// An error that the command line has only because of the environment, like a conflict of
+/// two flags: the variables that it is about.
+pub(super) fn blamed(error: clap::Error, command: &Command, words: &[OsString]) -> SettingsError {
+    let Ok(alone) = each(command.clone(), |arg| arg.env(None)).try_get_matches_from(words) else {
+        return error.into();
+    };
+    let whole = error.to_string();
+    let whole = whole.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let concerned: BTreeMap<_, _> = levels(command, &alone)
+        .filter(|(arg, _)| whole.contains(&format!("'{arg}'")))
+        .filter_map(|(arg, _)| set(arg))
+        .map(|(name, value)| (name.clone(), VariableError::new(name, &value, whole.to_owned())))
+        .collect();
+    if concerned.is_empty() {
         error.into()
     } else {
-        SettingsError::Variables(wrong.into_values().collect())
+        SettingsError::Variables(concerned.into_values().collect())
     }
 }
 
-/// The variable of a flag that the command line does not give.
-fn set(arg: &Arg, matches: &ArgMatches) -> Option<(String, OsString)> {
-    let name = arg.get_env()?.to_string_lossy().into_owned();
-    let is_given = matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    if is_given { None } else { env::var_os(&name).map(|value| (name, value)) }
+impl VariableError {
+    fn new(name: String, value: &OsStr, message: String) -> Self {
+        Self { name, value: value.to_string_lossy().into_owned(), message }
+    }
 }
 
-fn value_error(arg: &Arg, name: &str, value: &OsStr) -> Option<VariableError> {
-    let mut message = check(arg, value).err()?;
-    if value.is_empty() {
-        message += "; unset it for the default";
-    }
-    let value = value.to_string_lossy().into_owned();
-    Some(VariableError { name: name.to_owned(), value, message })
+/// The command and its subcommands with each flag changed.
+fn each(command: Command, change: impl Fn(Arg) -> Arg) -> Command {
+    command.mut_args(&change).mut_subcommands(|subcommand| subcommand.mut_args(&change))
+}
+
+/// The flags of the program, then those of the subcommand that was given.
+fn levels<'a>(
+    command: &'a Command,
+    matches: &'a ArgMatches,
+) -> impl Iterator<Item = (&'a Arg, &'a ArgMatches)> {
+    let sub = matches.subcommand().and_then(|(name, submatches)| {
+        command.find_subcommand(name).map(|subcommand| (subcommand, submatches))
+    });
+    let levels = std::iter::once((command, matches)).chain(sub);
+    levels.flat_map(|(command, matches)| command.get_arguments().map(move |arg| (arg, matches)))
+}
+
+/// The flag's variable, and what it is set to.
+fn set(arg: &Arg) -> Option<(String, OsString)> {
+    let name = arg.get_env()?;
+    env::var_os(name).map(|value| (name.to_string_lossy().into_owned(), value))
 }
 
 /// Those of these variables that look like settings, and are none. `command` has all flags.

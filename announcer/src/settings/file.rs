@@ -166,7 +166,7 @@ fn plain(error: &serde_saphyr::Error) -> String {
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("{key}: it is set above already; each setting stands once")
         }
-        error => UserMessageFormatter.format_message(error).escape_debug().to_string(),
+        error => UserMessageFormatter.format_message(error).into_owned(),
     };
     line.unwrap_or_default() + &message
 }

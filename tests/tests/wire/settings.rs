@@ -80,9 +80,12 @@ fn wrong_values_in_the_environment_are_named_with_their_variables() {
     ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
+    assert!(said.lines().all(|line| line.starts_with("announcer: ANNOUNCER_")), "{said}");
     // What a flag says is no business of the environment's, whoever is wrong.
     let environment = [("ANNOUNCER_RENEW_INTERVAL", "abc")];
     let (code, _, said) = config(&environment, &["--renew-interval", "500ms"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, _, said) = config(&[("ANNOUNCER_LOG_FORMAT", "xml")], &["--log-format", "json"]);
     assert_eq!(code, Some(0), "{said}");
     let (code, _, said) = config(&environment, &["--renew-interval", "xyz"]);
     assert_eq!(code, Some(2), "{said}");
@@ -127,5 +130,17 @@ fn no_sentence_is_said_twice() {
         let (code, _, said) = config(&[], flags);
         assert_eq!(code, Some(2), "{said}");
         assert_eq!(said.matches(sentence).count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_variable_that_does_not_go_with_a_flag_is_named() {
+    let mut doctor = Command::new(binary().unwrap());
+    doctor.args(["doctor", "--facts"]).env_clear().env("ANNOUNCER_FROM", "facts.json");
+    let output = doctor.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in ["ANNOUNCER_FROM=\"facts.json\" (environment): ", "--facts", "cannot be used"] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
 }
