@@ -73,7 +73,7 @@ pub(super) fn blamed(error: clap::Error, command: &Command, words: &[OsString]) 
     let whole = error.to_string();
     let whole = whole.lines().next().unwrap_or_default().trim_start_matches("error: ");
     let concerned: BTreeMap<_, _> = levels(command, &alone)
-        .filter(|(arg, _)| whole.contains(&format!("'{arg}'")))
+        .filter(|(arg, _)| arg.get_long().is_some_and(|flag| names(whole, flag)))
         .filter_map(|(arg, _)| set(arg))
         .map(|(name, value)| (name.clone(), VariableError::new(name, &value, whole.to_owned())))
         .collect();
@@ -82,6 +82,12 @@ pub(super) fn blamed(error: clap::Error, command: &Command, words: &[OsString]) 
     } else {
         SettingsError::Variables(concerned.into_values().collect())
     }
+}
+
+/// Whether clap's message names this flag, as '--from <FILE>'.
+fn names(message: &str, flag: &str) -> bool {
+    let quoted = message.split('\'').filter_map(|part| part.strip_prefix("--"));
+    quoted.map(|part| part.split([' ', '[', '='])).any(|mut words| words.next() == Some(flag))
 }
 
 impl VariableError {

@@ -238,11 +238,11 @@ fn all_switches_take_the_same_words() {
             let values = arg.get_value_names().unwrap_or_default();
             let is_switch = values.first().is_some_and(|name| *name == "true|false");
             // Nothing is on or off in another way.
-            assert!(is_switch || arg.get_action().takes_values() || is_help(arg), "{arg}");
+            assert!(is_switch || arg.get_action().takes_values() || is_help(arg), "{arg:?}");
             if is_switch {
                 switches.insert(arg.get_long().unwrap_or_default().to_owned());
                 for word in ["true", "yes", "on", "1", "False", "no", "OFF", "0"] {
-                    assert_eq!(check::check(arg, word.as_ref()), Ok(()), "{arg} {word}");
+                    assert_eq!(check::check(arg, word.as_ref()), Ok(()), "{arg:?} {word}");
                 }
                 let error = check::check(arg, "maybe".as_ref()).expect_err("no word for a switch");
                 assert_eq!(error, "not one of true, false");
