@@ -1,23 +1,24 @@
 //! The settings, validated once.
 
-use std::{
-    collections::BTreeSet, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
-};
+mod interface;
 
-use regex::Regex;
+use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+pub use self::interface::{InterfacePattern, InterfacePatternError};
 use crate::{
     announce::{self, Pacing},
-    cli::{ApiArgs, ClusterArgs, RunArgs, SelectionArgs},
-    conflict,
-    datapath::{self, Hook},
+    cli::{
+        AnnouncementArgs, ApiArgs, KubernetesArgs, ObservabilityArgs, OwnershipArgs, RunArgs,
+        SelectionArgs, TimingArgs, WireArgs,
+    },
+    conflict, datapath,
     intent::index::Selection,
     observe::http::HttpAddress,
     ownership::{
         heartbeat::OnApiLoss,
         timing::{Timing, TimingError},
     },
-    types::{NodeName, NodeNameError, Vip, VipError},
+    types::{NodeName, NodeNameError, Vip},
 };
 
 /// Frames a second: no more than fast Ethernet carries.
@@ -82,9 +83,6 @@ pub struct Cluster {
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A static VIP that cannot be one.
-    #[error("--static-vip: {0}")]
-    StaticVip(#[from] VipError),
     /// Timings that cannot work together.
     #[error(transparent)]
     Timing(#[from] TimingError),
@@ -105,10 +103,14 @@ pub enum ConfigError {
     #[error("--probe-interval {0:?} is not between 10ms and 10s, and not 0 for none")]
     ProbeInterval(Duration),
     /// The host name is no node name.
-    #[error("the host name cannot be the node name: {0}; give --node-name")]
+    #[error(
+        "the host name cannot be the node name: {0}; give --node-name (ANNOUNCER_NODE_NAME, nodeName in a file)"
+    )]
     HostName(#[source] NodeNameError),
     /// The host name cannot be read.
-    #[error("the host name cannot be read; give --node-name")]
+    #[error(
+        "the host name cannot be read; give --node-name (ANNOUNCER_NODE_NAME, nodeName in a file)"
+    )]
     NoHostName(#[source] std::io::Error),
 }
 
@@ -116,7 +118,6 @@ impl ConfigError {
     /// The flags that it is about.
     pub const fn flags(&self) -> &'static [&'static str] {
         match self {
-            Self::StaticVip(_) => &["static-vip"],
             Self::Timing(_) => &["lease-duration", "renew-interval"],
             Self::RebalanceRate(_) => &["rebalance-rate"],
             Self::AnnounceRate(_) => &["announce-rate"],
@@ -135,30 +136,26 @@ impl Config {
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
         // Exhaustive, so that a new flag cannot be forgotten.
         let RunArgs {
-            interface,
-            hook,
-            max_vips,
+            wire: WireArgs { interface, hook },
             silence,
             answer_ping,
-            bpf_log,
+            max_vips,
             static_vip,
-            lease_duration,
-            renew_interval,
-            on_conflict,
-            probe_interval,
-            refresh_interval,
-            announce_rate,
-            http_address,
-            vip_series,
-            cluster,
+            selection,
+            kubernetes,
+            ownership,
+            announcements,
+            observability: ObservabilityArgs { http_address, vip_series, bpf_log },
         } = args;
+        let AnnouncementArgs { announce_rate, refresh_interval, probe_interval, on_conflict } =
+            announcements;
+        let TimingArgs { lease_duration, renew_interval } = ownership.timing;
         let timing = Timing::new(lease_duration, renew_interval)?;
         let source = if static_vip.is_empty() {
-            Source::Cluster(Box::new(cluster_config(cluster)?))
+            Source::Cluster(Box::new(cluster(selection, kubernetes, &ownership)?))
         } else {
-            Source::Static(static_vip.into_iter().map(Vip::new).collect::<Result<_, _>>()?)
+            Source::Static(static_vip.into_iter().collect())
         };
-        let hook: Hook = hook;
         let datapath = datapath::Options {
             hook,
             max_vips,
@@ -190,17 +187,15 @@ impl Config {
     }
 }
 
-fn cluster_config(args: ClusterArgs) -> Result<Cluster, ConfigError> {
-    let ClusterArgs {
-        selection,
-        api: ApiArgs { kubeconfig, namespace },
-        node_name,
-        on_api_loss,
-        handover_timeout,
-        linger,
-        rebalance_rate,
-        service_condition,
-    } = args;
+fn cluster(
+    selection: SelectionArgs,
+    kubernetes: KubernetesArgs,
+    ownership: &OwnershipArgs,
+) -> Result<Cluster, ConfigError> {
+    let KubernetesArgs { api: ApiArgs { kubeconfig, namespace }, node_name, service_condition } =
+        kubernetes;
+    let OwnershipArgs { timing: _, on_api_loss, handover_timeout, linger, rebalance_rate } =
+        *ownership;
     let rebalance = rebalance_interval(rebalance_rate)?;
     let node = match node_name {
         Some(node) => node,
@@ -266,144 +261,6 @@ pub(crate) fn host_name() -> Result<NodeName, ConfigError> {
     name.trim().to_lowercase().parse().map_err(ConfigError::HostName)
 }
 
-/// An interface by name, or all whose names match a regular expression.
-#[derive(Clone, Debug)]
-pub enum InterfacePattern {
-    /// This one; waited for if it does not exist yet.
-    Name(String),
-    /// Every one that matches; at least one is waited for.
-    Regex(Regex),
-}
-
-impl InterfacePattern {
-    /// Whether an interface of this name is meant.
-    pub fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Name(wanted) => wanted == name,
-            Self::Regex(regex) => regex.is_match(name),
-        }
-    }
-}
-
-impl std::fmt::Display for InterfacePattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Regex(regex) => write!(f, "/{regex}/"),
-        }
-    }
-}
-
-/// Not an interface name and not a regular expression.
-#[derive(Debug, thiserror::Error)]
-pub enum InterfacePatternError {
-    /// The kernel would not take it.
-    #[error(
-        "{0:?} is not an interface name: 1 to 15 characters without blanks, '/' and ':' (a regular expression stands between slashes, like /ens.*/)"
-    )]
-    Name(String),
-    /// Between slashes, but no regular expression.
-    #[error(transparent)]
-    Regex(#[from] regex::Error),
-}
-
-impl FromStr for InterfacePattern {
-    type Err = InterfacePatternError;
-
-    fn from_str(s: &str) -> Result<Self, InterfacePatternError> {
-        let inner = s.strip_prefix('/').and_then(|s| s.strip_suffix('/'));
-        if let Some(expression) = inner {
-            // Anchored: `/eth/` must not mean every name with `eth` in it.
-            return Ok(Self::Regex(Regex::new(&format!("^(?:{expression})$"))?));
-        }
-        // dev_valid_name() of the kernel.
-        let fits = (1..=15).contains(&s.len()) && s != "." && s != "..";
-        if fits && !s.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
-            Ok(Self::Name(s.to_owned()))
-        } else {
-            Err(InterfacePatternError::Name(s.to_owned()))
-        }
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::{Cli, Command};
-
-    fn config(flags: &[&str]) -> Result<Config, String> {
-        let named: &[_] = if flags.contains(&"--node-name") { &[] } else { &["--node-name", "n"] };
-        let words = ["announcer", "run"].iter().chain(named).chain(flags);
-        let cli = Cli::try_parse_from(words).map_err(|e| e.to_string())?;
-        let Command::Run(args) = cli.command else { return Err("not run".to_owned()) };
-        Config::new(*args).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn the_defaults_are_a_cluster_at_3_and_1_seconds() {
-        let config = config(&[]).expect("the defaults work");
-        assert!(config.interfaces.is_empty());
-        assert_eq!(config.timing.lease_duration(), Duration::from_secs(3));
-        assert_eq!(config.timing.renew_interval(), Duration::from_secs(1));
-        assert!(matches!(config.source, Source::Cluster(c) if c.on_api_loss == OnApiLoss::Hold));
-    }
-
-    #[test]
-    fn refreshes_and_probes_can_be_switched_off() {
-        let defaults = config(&[]).expect("valid");
-        assert_eq!(defaults.announce, announce::Settings::default());
-        assert_eq!(
-            defaults.conflict.probe_interval,
-            Some(conflict::Settings::DEFAULT_PROBE_INTERVAL)
-        );
-        let off = config(&["--refresh-interval", "0", "--probe-interval", "0"]).expect("valid");
-        assert_eq!((off.announce.refresh, off.conflict.probe_interval), (None, None));
-        assert_eq!(off.announce.pacing, defaults.announce.pacing);
-    }
-
-    #[test]
-    fn static_vips_need_no_cluster() {
-        let flags = ["--static-vip", "192.0.2.10,192.0.2.11", "--static-vip", "192.0.2.12"];
-        let Source::Static(vips) = config(&flags).expect("valid").source else {
-            unreachable!("static VIPs were given")
-        };
-        assert_eq!(vips.len(), 3);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (flags, names) in [
-            (&["--static-vip", "2001:db8::1"][..], "2001:db8::1"),
-            (&["--static-vip", "224.0.0.1"], "multicast"),
-            (&["--static-vip", "web"], "web"),
-            (&["--lease-duration", "1s", "--renew-interval", "1s"], "at most 400ms"),
-            (&["--lease-duration", "soon"], "soon"),
-            (&["--interface", "/ens(/"], "ens("),
-            (&["--interface", "a/b"], "a/b"),
-            (&["--hook", "tc"], "tc"),
-            (&["--announce-rate", "0"], "--announce-rate"),
-            (&["--announce-rate", "100001"], "1 to 100000"),
-            (&["--refresh-interval", "10ms"], "between 1s and 1h"),
-            (&["--probe-interval", "20s"], "between 10ms and 10s"),
-            (&["--on-conflict", "fight"], "fight"),
-            (&["--rebalance-rate=-1"], "0.01 to 1000"),
-            (&["--rebalance-rate", "NaN"], "0.01 to 1000"),
-            (&["--service-selector", "a b"], "a b"),
-            (&["--node-name", "Node_1"], "Node_1"),
-        ] {
-            let error = config(flags).expect_err(names);
-            assert!(error.contains(names), "{flags:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn patterns_match_whole_names() {
-        let pattern: InterfacePattern = "/ens[0-9]+/".parse().expect("a pattern");
-        assert!(pattern.matches("ens18"));
-        assert!(!pattern.matches("ens18.100"));
-        assert!(!pattern.matches("xens18"));
-    }
-}
+mod tests;

@@ -68,7 +68,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
     /// The kubeconfig cannot be used.
-    #[error("{0}; give --kubeconfig, or --static-vip to do without a cluster")]
+    #[error(
+        "{0}; give --kubeconfig (ANNOUNCER_KUBECONFIG), or --static-vip (ANNOUNCER_STATIC_VIP) to do without a cluster"
+    )]
     Credentials(#[from] ClientError),
     /// A system call.
     #[error("{0} failed")]

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use announcer::{
-    cli::{Cli, Command, LogFormat, OverviewArgs, RunArgs},
+    causes::with_sources,
+    cli::{self, Command, LogFormat, OverviewArgs, RunArgs},
     config::Config,
     daemon::{self, DaemonError},
     datapath::{self, namespace::InstanceLock},
@@ -15,7 +16,6 @@ use announcer::{
     settings::{self, Effective, Parsed, SettingsError},
 };
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -23,12 +23,13 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         // Prints what was asked for, or what is wrong.
         Err(SettingsError::CommandLine(error)) => error.exit(),
-        Err(SettingsError::File(error)) => {
+        Err(error @ (SettingsError::Variables(_) | SettingsError::File(_))) => {
             return complain(&Failure { code: Code::Usage, error: error.into() });
         }
     };
     if let Err(error) = log(cli.log_format, &cli.log) {
-        let error = anyhow::anyhow!("--log {:?}: {error}", cli.log);
+        let origins = origins(&effective, &["log"]);
+        let error = anyhow::anyhow!("--log {:?}: {error}{origins}", cli.log);
         return complain(&Failure { code: Code::Usage, error });
     }
     match command(cli.command, &effective) {
@@ -39,8 +40,12 @@ fn main() -> ExitCode {
 
 fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run(args) => daemon::run(config(*args, effective)?)?,
+        Command::Run(args) => {
+            warn_of_variables();
+            daemon::run(config(*args, effective)?)?;
+        }
         Command::Config(args) => {
+            warn_of_variables();
             config(*args, effective)?;
             output::write(effective)?;
         }
@@ -62,11 +67,10 @@ fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure>
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "announcer", &mut script);
+            clap_complete::generate(shell, &mut cli::command(), "announcer", &mut script);
             output::write(String::from_utf8_lossy(&script))?;
         }
-        Command::Man { directory } => std::fs::create_dir_all(&directory)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), &directory))
+        Command::Man { directory } => cli::write_man_pages(&directory)
             .with_context(|| format!("writing man pages into {}", directory.display()))
             .map_err(Failure::unexpected)?,
         Command::Detach => {
@@ -83,13 +87,27 @@ fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure>
 
 fn config(args: RunArgs, effective: &Effective) -> Result<Config, Failure> {
     Config::new(args).map_err(|error| {
-        let origins = effective.origins(error.flags());
-        let mut failure = Failure::from(error);
-        if !origins.is_empty() {
-            failure.error = anyhow::anyhow!("{:#} ({})", failure.error, origins.join(", "));
-        }
-        failure
+        let origins = origins(effective, error.flags());
+        let Failure { code, error } = Failure::from(error);
+        let error = anyhow::anyhow!("{}{origins}", with_sources(error.as_ref()));
+        Failure { code, error }
     })
+}
+
+/// Where the settings come from that an error is about, in parentheses.
+fn origins(effective: &Effective, flags: &[&str]) -> String {
+    match effective.origins(flags) {
+        origins if origins.is_empty() => String::new(),
+        origins => format!(" ({})", origins.join(", ")),
+    }
+}
+
+/// One that is misspelt does nothing, and nobody would notice.
+fn warn_of_variables() {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for unknown in settings::unknown_variables(names, &cli::command()) {
+        tracing::warn!("{unknown}");
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -111,6 +129,8 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]
 fn complain(Failure { code, error }: &Failure) -> ExitCode {
-    eprintln!("announcer: {error:#}");
+    for line in output::harmless(&with_sources(error.as_ref())).lines() {
+        eprintln!("announcer: {line}");
+    }
     ExitCode::from(*code as u8)
 }

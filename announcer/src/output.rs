@@ -16,7 +16,8 @@ pub fn write(text: impl Display) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::unexpected)
 }
 
-fn harmless(text: &str) -> String {
+/// Text with control characters shown, not obeyed; lines stay lines.
+pub fn harmless(text: &str) -> String {
     let is_harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

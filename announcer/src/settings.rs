@@ -5,18 +5,22 @@
 //! is `leaseDuration`), and what it says is checked by the flag's own parser: there is one
 //! list of settings, the flags.
 
+mod check;
 mod effective;
+mod environment;
 mod file;
+mod nearest;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches, parser::ValueSource};
 
 pub use self::{
     effective::{Effective, Origin, Setting},
+    environment::{UnknownVariable, VariableError, unknown_variables},
     file::{FieldError, File, FileError},
 };
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 
 /// A command line, with what the environment and a file say besides.
 #[derive(Debug)]
@@ -30,9 +34,12 @@ pub struct Parsed {
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The command line or the environment; or somebody asked for `--help`.
+    /// The command line; or somebody asked for `--help`.
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
+    /// The environment: all wrong variables are named.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Variables(Vec<VariableError>),
     /// The file of `--config`.
     #[error(transparent)]
     File(#[from] FileError),
@@ -41,26 +48,31 @@ pub enum SettingsError {
 /// Takes in the words of a command line, the first being the program's name.
 ///
 /// # Errors
-/// [`SettingsError`], with the path of the field if it is in the file.
+/// [`SettingsError`], with the path of the field if it is in the file, and the name of the
+/// variable if it is in the environment.
 pub fn parse<I>(words: I) -> Result<Parsed, SettingsError>
 where
     I: IntoIterator<Item = OsString>,
 {
     let words: Vec<OsString> = words.into_iter().collect();
-    let mut command = Cli::command();
-    let mut matches = command.clone().try_get_matches_from(&words)?;
+    let mut all = cli::command();
+    let command = environment::applied(all.clone(), &words)?;
+    let mut matches = command
+        .clone()
+        .try_get_matches_from(&words)
+        .map_err(|error| environment::blamed(error, &command, &words))?;
     // A file that is broken while a daemon runs ends that daemon no sooner than its next start.
     let reads_file = matches.subcommand_name() != Some(LIVE);
     let file = match file_of(&matches).filter(|_| reads_file) {
-        Some(path) => Some(File::read(path, &command)?),
+        Some(path) => Some(File::read(path, &all)?),
         None => None,
     };
     if let Some(file) = &file {
         let name = matches.subcommand_name().unwrap_or_default();
-        matches = file.as_defaults(command.clone(), name).try_get_matches_from(&words)?;
+        matches = file.as_defaults(command, name).try_get_matches_from(&words)?;
     }
-    let effective = Effective::new(&command, &matches, file.as_ref());
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let effective = Effective::new(&all, &matches, file.as_ref());
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut all))?;
     Ok(Parsed { cli, effective })
 }
 
@@ -87,7 +99,7 @@ fn is_setting(arg: &Arg) -> bool {
 }
 
 /// `--lease-duration` is the field `leaseDuration`.
-fn field_of(flag: &str) -> String {
+pub(crate) fn field_of(flag: &str) -> String {
     let mut parts = flag.split('-');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |name, part| {

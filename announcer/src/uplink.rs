@@ -124,7 +124,7 @@ pub fn resolve(
 ) -> Result<BTreeMap<IfIndex, Uplink>, String> {
     if patterns.is_empty() {
         let facts = snapshot.default_route.and_then(|index| snapshot.by_index(index));
-        let facts = facts.ok_or("a default route (or give --interface)")?;
+        let facts = facts.ok_or("a default route (or give --interface, ANNOUNCER_INTERFACE)")?;
         return Ok([(facts.index, Uplink::new(facts, snapshot))].into());
     }
     if let Some(missing) = patterns

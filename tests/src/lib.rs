@@ -23,6 +23,7 @@ pub mod container;
 pub mod controlplane;
 pub mod daemon;
 pub mod deployment;
+pub mod examined;
 pub mod forward;
 pub mod lab;
 pub mod link;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ApiArgs, OutputFormat, SelectionArgs};
+use super::{ApiArgs, OutputFormat, SelectionArgs, Switch as _, cluster::KUBERNETES};
 use crate::explain::chain::Target;
 
 /// Flags of `announcer explain`.
@@ -19,10 +19,10 @@ pub struct ExplainArgs {
     #[arg(value_name = "NAMESPACE/SERVICE|ADDRESS")]
     pub target: Target,
     /// How to write it (to standard output).
-    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
+    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: OutputFormat,
     /// The API server, and where the Leases are.
-    #[command(flatten, next_help_heading = "Kubernetes")]
+    #[command(flatten, next_help_heading = KUBERNETES)]
     pub api: ApiArgs,
     /// Which Services and nodes: what the nodes' leases say of their daemons' settings goes
     /// before these.
@@ -33,9 +33,11 @@ pub struct ExplainArgs {
 /// Flags of `announcer status` that are about a whole cluster.
 #[derive(Clone, Debug, Args)]
 pub struct OverviewArgs {
-    /// Show all nodes and VIPs of the cluster instead, by what the API server has: with a
-    /// kubeconfig, from any machine, with the rights that `announcer explain` needs.
-    #[arg(long, env = "ANNOUNCER_CLUSTER")]
+    /// Show all nodes and VIPs of the cluster instead.
+    ///
+    /// By what the API server has: with a kubeconfig, from any machine, with the rights that
+    /// `announcer explain` needs.
+    #[arg(long, env = "ANNOUNCER_CLUSTER", switch())]
     pub cluster: bool,
     /// The API server, and where the Leases are.
     #[command(flatten, next_help_heading = "With --cluster")]

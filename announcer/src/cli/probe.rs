@@ -4,7 +4,11 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::OutputFormat;
+use super::{
+    OutputFormat, Switch as _,
+    cluster::KUBERNETES,
+    value::{duration, positive},
+};
 use crate::types::Vip;
 
 /// Flags of `announcer probe`.
@@ -20,33 +24,56 @@ pub struct ProbeArgs {
     /// Addresses to ask for.
     #[arg(required = true, value_name = "ADDRESS")]
     pub addresses: Vec<Vip>,
-    /// Interface to ask on. Default: the one whose network the address is in.
+    /// Interface to ask on.
+    ///
+    /// Default: the one whose network the address is in.
     #[arg(long, env = "ANNOUNCER_PROBE_INTERFACE", value_name = "NAME")]
     pub interface: Option<String>,
-    /// How often to ask. A station that answers only now and then is found by asking more.
-    #[arg(long, env = "ANNOUNCER_PROBE_COUNT", default_value = "3", value_name = "N")]
+    /// How often to ask.
+    ///
+    /// A station that answers only now and then is found by asking more.
+    #[arg(
+        long,
+        env = "ANNOUNCER_PROBE_COUNT",
+        default_value = "3",
+        value_name = "N",
+        value_parser = positive
+    )]
     pub count: NonZeroU32,
-    /// Time from one question to the next, 10ms to 1h; default 300ms, with --watch 100ms.
-    #[arg(long, env = "ANNOUNCER_PROBE_PAUSE", value_parser = humantime::parse_duration)]
+    /// Time from one question to the next.
+    ///
+    /// 10ms to 1h. Default: 300ms, with --watch 100ms.
+    #[arg(long, env = "ANNOUNCER_PROBE_PAUSE", value_name = "TIME", value_parser = duration)]
     pub interval: Option<Duration>,
-    /// How long an answer may take; with --watch, how long silence is not yet called silence.
-    #[arg(long, env = "ANNOUNCER_PROBE_TIMEOUT", default_value = "1s", value_parser = humantime::parse_duration)]
+    /// How long an answer may take.
+    ///
+    /// With --watch: how long silence is not yet called silence.
+    #[arg(
+        long,
+        env = "ANNOUNCER_PROBE_TIMEOUT",
+        default_value = "1s",
+        value_name = "TIME",
+        value_parser = duration
+    )]
     pub timeout: Duration,
-    /// Go on until Ctrl-C, and print every change of who answers, and gratuitous ARP.
-    #[arg(long, env = "ANNOUNCER_PROBE_WATCH")]
+    /// Go on until Ctrl-C, and print every change of who answers.
+    ///
+    /// And gratuitous ARP.
+    #[arg(long, env = "ANNOUNCER_PROBE_WATCH", switch())]
     pub watch: bool,
-    /// How to write it (to standard output); with --watch json is an object a line.
-    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
+    /// How to write it (to standard output).
+    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: OutputFormat,
     /// Name nodes beside MACs, by their Leases in this cluster.
-    #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "ANNOUNCER_KUBECONFIG", value_name = "FILE", help_heading = KUBERNETES)]
     pub kubeconfig: Option<PathBuf>,
     /// Namespace of the Leases.
     #[arg(
         long,
         env = "ANNOUNCER_NAMESPACE",
         default_value = "announcer-system",
-        value_name = "NAME"
+        value_name = "NAME",
+        help_heading = KUBERNETES
     )]
     pub namespace: String,
 }

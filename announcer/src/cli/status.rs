@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::OverviewArgs;
+use super::{OverviewArgs, value::duration};
 
 /// Flags of `announcer status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// How to write it (to standard output).
-    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table")]
+    #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: OutputFormat,
-    /// Write it again and again, this far apart; on a terminal in the same place.
+    /// Write it again and again, this far apart.
+    ///
+    /// Every 2 s if no time is given; on a terminal in the same place.
     #[arg(
         short,
         long,
@@ -45,6 +47,6 @@ pub enum OutputFormat {
 const LEAST: Duration = Duration::from_millis(100);
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    if interval < LEAST { Err("is less than 100ms".to_owned()) } else { Ok(interval) }
+    let interval = duration(text).map_err(|error| error.to_string())?;
+    if interval < LEAST { Err("less than 100ms".to_owned()) } else { Ok(interval) }
 }

@@ -131,7 +131,8 @@ async fn find_owner(client: Client, node: NodeName, owner: Owner) {
             Ok(Err(kube::Error::Api(status))) if !std::mem::replace(&mut told, true) => {
                 warn!(
                     %node, error = status.message,
-                    "cannot read this node's Node object; give --node-name if it has another name"
+                    "cannot read this node's Node object; give --node-name (ANNOUNCER_NODE_NAME) \
+                     if it has another name"
                 );
             }
             Ok(Err(_)) | Err(_) => {}

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use announcer_ebpf::abi;
+use clap::{ValueEnum, builder::PossibleValue};
 
 use super::netlink::InterfaceFacts;
 
@@ -26,11 +27,37 @@ impl FromStr for Hook {
     type Err = HookError;
 
     fn from_str(s: &str) -> Result<Self, HookError> {
-        let named = EffectiveHook::ALL.into_iter().find(|hook| hook.name() == s);
-        match s {
-            "auto" => Ok(Self::Auto),
-            _ => named.map(Self::Only).ok_or_else(|| HookError(s.to_owned())),
-        }
+        <Self as ValueEnum>::from_str(s, false).map_err(|_| HookError(s.to_owned()))
+    }
+}
+
+impl ValueEnum for Hook {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Hook; 4] = [
+            Hook::Auto,
+            Hook::Only(EffectiveHook::XdpNative),
+            Hook::Only(EffectiveHook::Tcx),
+            Hook::Only(EffectiveHook::XdpGeneric),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Auto => (
+                "auto",
+                "Native XDP where the driver really has it (not on veth), else tcx, else generic XDP",
+            ),
+            Self::Only(hook) => (
+                hook.name(),
+                match hook {
+                    EffectiveHook::XdpNative => "XDP in the driver",
+                    EffectiveHook::Tcx => "tcx ingress, in the network stack (Linux 6.6)",
+                    EffectiveHook::XdpGeneric => "XDP in the network stack, with any driver",
+                },
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
     }
 }
 

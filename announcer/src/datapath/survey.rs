@@ -23,7 +23,7 @@ use super::{
     pins::PinDir,
     xdp_features,
 };
-use crate::types::IfIndex;
+use crate::{causes::with_sources, types::IfIndex};
 
 /// So many VIPs have room in the maps of a trial.
 const FEW_VIPS: u32 = 64;
@@ -160,17 +160,4 @@ fn own_program(index: IfIndex) -> Option<u32> {
 
 fn found<T, E: Error + 'static>(result: Result<T, E>) -> Found<T> {
     result.map_err(|error| with_sources(&error))
-}
-
-/// An error with what caused it, in one line.
-pub fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    let mut parts: Vec<String> = Vec::new();
-    for part in chain.map(ToString::to_string) {
-        // Many errors say their source's text themselves.
-        if !parts.last().is_some_and(|last| last.ends_with(&part)) {
-            parts.push(part);
-        }
-    }
-    parts.join(": ")
 }

@@ -24,7 +24,7 @@ const COMPARED_FOR: Duration = Duration::from_millis(300);
 /// # Errors
 /// Timings that cannot work together; no runtime.
 pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
-    let timing = Timing::new(args.lease_duration, args.renew_interval)
+    let timing = Timing::new(args.timing.lease_duration, args.timing.renew_interval)
         .map_err(|error| Failure { code: Code::Usage, error: error.into() })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,7 +32,7 @@ pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
         .map_err(Failure::unexpected)?;
     let start = clock::Reading::now();
     let (network, cluster) = runtime.block_on(async {
-        let network = network::network(&args.interface).await;
+        let network = network::network(&args.wire.interface).await;
         let is_cluster = !args.no_cluster && args.static_vip.is_empty();
         let cluster = if is_cluster { Some(api::cluster(args, timing).await) } else { None };
         (network, cluster)
@@ -57,8 +57,8 @@ pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
 fn settings(args: &DoctorArgs, timing: Timing) -> Settings {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Settings {
-        interfaces: args.interface.iter().map(ToString::to_string).collect(),
-        hook: args.hook.to_string(),
+        interfaces: args.wire.interface.iter().map(ToString::to_string).collect(),
+        hook: args.wire.hook.to_string(),
         static_vips: args.static_vip.iter().map(ToString::to_string).collect(),
         lease_duration_ms: millis(timing.lease_duration()),
         renew_interval_ms: millis(timing.renew_interval()),

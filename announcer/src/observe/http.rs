@@ -66,7 +66,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
             Err(error) if !std::mem::replace(&mut told, true) => warn!(
                 %address, %error,
                 "no metrics and no health: cannot listen; trying again. Give another \
-                 --http-address, or an empty one for none"
+                 --http-address (ANNOUNCER_HTTP_ADDRESS), or an empty one for none"
             ),
             Err(_) => {}
         }

@@ -152,7 +152,7 @@ impl Port {
             tracing::error!(
                 interface = name,
                 ?unplaced,
-                "no room for these VIPs; raise --max-vips"
+                "no room for these VIPs; raise --max-vips (ANNOUNCER_MAX_VIPS)"
             );
         }
         self.write_failures += u64::try_from(failures.len()).unwrap_or(u64::MAX);

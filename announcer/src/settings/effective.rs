@@ -63,12 +63,15 @@ impl Effective {
     /// What an error that names flags should say of those that no flag gave.
     pub fn origins(&self, flags: &[&str]) -> Vec<String> {
         let settings = flags.iter().filter_map(|flag| self.get(flag));
-        let told = settings.filter_map(|Setting { flag, field, origin, .. }| match origin {
-            Origin::Flag => None,
-            Origin::Environment(name) => Some(format!("--{flag} comes from {name}")),
-            Origin::File(..) => Some(format!("--{flag} is {field} in {origin}")),
-            Origin::Default => Some(format!("--{flag} has its default")),
-        });
+        let told =
+            settings.filter_map(|Setting { flag, field, values, origin, .. }| match origin {
+                Origin::Flag => None,
+                Origin::Environment(name) => {
+                    Some(format!("--{flag} is {name}={:?} in the environment", values.join(",")))
+                }
+                Origin::File(..) => Some(format!("--{flag} is {field} in {origin}")),
+                Origin::Default => Some(format!("--{flag} has its default")),
+            });
         told.collect()
     }
 

@@ -2,16 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as _,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 
-use super::{field_of, is_setting};
+use super::{check::check, field_of, is_setting, nearest::nearest};
 
 /// What a file says, checked field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ struct Field {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("the file of --config cannot be read: {}", path.display())]
+    #[error("the file of --config (ANNOUNCER_CONFIG) cannot be read: {}", path.display())]
     Unreadable {
         /// Which one.
         path: PathBuf,
@@ -98,13 +97,13 @@ impl File {
             match words(arg, &spanned.value) {
                 Ok(words) => {
                     for (i, word) in words.iter().enumerate() {
-                        if let Err(message) = check(arg, word) {
+                        if let Err(message) = check(arg, word.as_ref()) {
                             let place = if spanned.value.is_array() {
                                 format!("{name}[{i}]")
                             } else {
                                 name.clone()
                             };
-                            wrong(place, message);
+                            wrong(place, of_word(word, message));
                         }
                     }
                     fields.insert(twin(arg), Field { words, line });
@@ -148,7 +147,6 @@ impl File {
 
 /// The fields, whatever they are called.
 fn entries(text: &str) -> Result<BTreeMap<String, Spanned<Value>>, String> {
-    let plain = |error: &serde_saphyr::Error| error.without_snippet().to_string();
     // Nothing, or comments only: no settings.
     let whole: Value = serde_saphyr::from_str(text).map_err(|e| plain(&e))?;
     if whole.is_null() {
@@ -160,14 +158,23 @@ fn entries(text: &str) -> Result<BTreeMap<String, Spanned<Value>>, String> {
     serde_saphyr::from_str(text).map_err(|e| plain(&e))
 }
 
+/// What is wrong with the YAML, for somebody who does not write programs.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    let line = error.location().map(|location| format!("line {}: ", location.line()));
+    let message = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{key}: it is set above already; each setting stands once")
+        }
+        error => UserMessageFormatter.format_message(error).into_owned(),
+    };
+    line.unwrap_or_default() + &message
+}
+
 /// The flags that are fields: those of `run`, and those of every command.
 fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
     let run = command.find_subcommand("run").into_iter().flat_map(Command::get_arguments);
     command.get_arguments().chain(run).filter(|arg| is_setting(arg))
-}
-
-fn flag(arg: &Arg) -> String {
-    arg.get_long().unwrap_or_default().to_owned()
 }
 
 fn twin(arg: &Arg) -> String {
@@ -178,22 +185,19 @@ fn is_field(arg: &Arg, name: &str) -> bool {
     arg.get_long().is_some_and(|long| field_of(long) == name)
 }
 
+/// Many messages begin with the word themselves.
+fn of_word(word: &str, message: String) -> String {
+    if message.starts_with(&format!("{word:?}")) || message.starts_with(word) {
+        message
+    } else {
+        format!("{word:?}: {message}")
+    }
+}
+
 /// There is no such field: perhaps its name is written in another way.
 fn unknown(name: &str, command: &Command) -> String {
-    let letters = |name: &str| -> String {
-        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
-    };
-    let fields = flags(command).filter_map(Arg::get_long).map(field_of);
-    let (wanted, mut near) = (letters(name), Vec::new());
-    let mut all = Vec::new();
-    for field in fields {
-        let known = letters(&field);
-        if known == wanted || known.starts_with(&wanted) || wanted.starts_with(&known) {
-            near.push(field.clone());
-        }
-        all.push(field);
-    }
-    match near.as_slice() {
+    let all: Vec<_> = flags(command).filter_map(Arg::get_long).map(field_of).collect();
+    match nearest(name, all.iter().map(String::as_str)).as_slice() {
         [] => format!("there is no such setting; there are {}", all.join(", ")),
         near => format!("there is no such setting; is it {}?", near.join(" or ")),
     }
@@ -220,20 +224,4 @@ fn word(value: &Value) -> Result<String, String> {
             Err("a word or a number is wanted".to_owned())
         }
     }
-}
-
-/// What the flag's own parser says of a word.
-fn check(arg: &Arg, word: &str) -> Result<(), String> {
-    let alone = Command::default().no_binary_name(true).arg(arg.clone().env(None));
-    let given = format!("--{}={word}", flag(arg));
-    let Err(error) = alone.try_get_matches_from([given]) else { return Ok(()) };
-    if let Some(source) = error.source() {
-        return Err(format!("{word:?}: {source}"));
-    }
-    let whole = error.kind().to_string();
-    let valid = error.get(clap::error::ContextKind::ValidValue).map(ToString::to_string);
-    Err(match valid {
-        Some(valid) => format!("{word:?} is none of {valid}"),
-        None => format!("{word:?}: {whole}"),
-    })
 }

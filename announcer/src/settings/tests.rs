@@ -1,4 +1,4 @@
-use std::{io::Write as _, path::Path};
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
 use proptest::prelude::*;
 
@@ -30,8 +30,8 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     let text = "# comment\nleaseDuration: 6s\nrenewInterval: 2s\n";
     let parsed = run_with(text, &["--renew-interval", "1500ms"]).expect("valid");
     let Command::Run(args) = &parsed.cli.command else { unreachable!("run was asked for") };
-    assert_eq!(args.lease_duration.as_secs(), 6);
-    assert_eq!(args.renew_interval.as_millis(), 1500);
+    assert_eq!(args.ownership.timing.lease_duration.as_secs(), 6);
+    assert_eq!(args.ownership.timing.renew_interval.as_millis(), 1500);
     assert!(matches!(origin(&parsed, "lease-duration"), Origin::File(_, 2)));
     assert_eq!(*origin(&parsed, "renew-interval"), Origin::Flag);
     assert_eq!(*origin(&parsed, "hook"), Origin::Default);
@@ -45,23 +45,23 @@ fn every_kind_of_value_can_stand_in_a_file() {
     let parsed = run_with(text, &[]).expect("valid");
     assert_eq!(parsed.cli.log, "debug");
     let Command::Run(args) = parsed.cli.command else { unreachable!("run was asked for") };
-    assert_eq!(args.interface.len(), 2);
+    assert_eq!(args.wire.interface.len(), 2);
     assert_eq!(args.max_vips.get(), 100);
-    assert!(!args.answer_ping && args.cluster.selection.require_class);
+    assert!(!args.answer_ping && args.selection.require_class);
     assert_eq!(args.static_vip.len(), 1);
-    assert!((args.cluster.rebalance_rate - 0.5).abs() < f64::EPSILON);
-    assert_eq!(args.cluster.api.kubeconfig, None);
-    assert!(args.probe_interval.is_zero());
+    assert!((args.ownership.rebalance_rate - 0.5).abs() < f64::EPSILON);
+    assert_eq!(args.kubernetes.api.kubeconfig, None);
+    assert!(args.announcements.probe_interval.is_zero());
 }
 
 #[test]
 fn a_flag_can_take_back_what_the_file_switches_on() {
     let parsed = run_with("requireClass: true\n", &["--require-class=false"]).expect("valid");
     let Command::Run(args) = parsed.cli.command else { unreachable!("run was asked for") };
-    assert!(!args.cluster.selection.require_class);
+    assert!(!args.selection.require_class);
     let bare = parse(words(&["run", "--require-class"])).expect("valid");
     let Command::Run(args) = bare.cli.command else { unreachable!("run was asked for") };
-    assert!(args.cluster.selection.require_class);
+    assert!(args.selection.require_class);
 }
 
 #[test]
@@ -75,7 +75,10 @@ fn an_empty_file_says_nothing() {
 #[test]
 fn errors_name_file_line_and_field() {
     for (text, names) in [
-        ("leaseDuration: soon\n", &["line 1", "leaseDuration", "\"soon\""][..]),
+        (
+            "leaseDuration: soon\n",
+            &[".tmp", "line 1: leaseDuration: \"soon\": not a duration", "500ms"][..],
+        ),
         ("\nhook: tc\n", &["line 2", "hook", "\"tc\""]),
         ("silence: loud\n", &["silence", "\"loud\"", "drop"]),
         ("staticVip: [192.0.2.1, web]\n", &["staticVip[1]", "\"web\""]),
@@ -86,13 +89,22 @@ fn errors_name_file_line_and_field() {
         ("colour: red\n", &["colour", "there is no such setting", "interface"]),
         ("config: other\n", &["config", "there is no such setting"]),
         ("- a\n", &["leaseDuration: 3s"]),
-        ("hook: auto\nhook: tcx\n", &["hook"]),
-        ("hook: 'auto\n", &["line"]),
+        ("leasDuration: 3s\n", &["is it leaseDuration?"]),
+        ("intrface: ens18\n", &["is it interface?"]),
+        ("maxVips: 0\n", &["line 1: maxVips: \"0\": not a whole number from 1"]),
+        ("rebalanceRate: fast\n", &["\"fast\": not a number"]),
+        ("vipSeries: -1\n", &["\"-1\": not a whole number"]),
+        ("answerPing: maybe\n", &["\"maybe\": not one of true, false"]),
+        ("interface: /ens(/\n", &["\"/ens(/\" is not a regular expression: unclosed group"]),
+        ("hook: auto\nhook: tcx\n", &["line 2: hook: it is set above already"]),
+        ("hook: auto\nhook: 'tcx\n", &["line "]),
+        ("hook: *x\n", &["line 1: "]),
     ] {
         let error = run_with(text, &[]).expect_err(text).to_string();
         for name in names {
             assert!(error.contains(name), "{text:?}: {error}");
         }
+        assert!(!["Policy", " at ", "\n"].iter().any(|it| error.contains(it)), "{error}");
     }
 }
 
@@ -145,7 +157,7 @@ fn what_is_in_effect_can_be_given_again_as_a_file() {
 
 #[test]
 fn every_flag_has_a_twin_in_the_environment() {
-    for subcommand in Cli::command().get_subcommands() {
+    for subcommand in cli::command().get_subcommands() {
         for arg in subcommand.get_arguments().filter(|arg| arg.get_long().is_some()) {
             let Some(long) = arg.get_long().filter(|long| *long != "help") else { continue };
             let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
@@ -160,6 +172,105 @@ fn every_flag_has_a_twin_in_the_environment() {
 proptest! {
     #[test]
     fn no_text_is_too_odd_for_a_file(text in "(?s).{0,200}") {
-        let _ = File::new("odd.yaml".into(), &text, &Cli::command());
+        let _ = File::new("odd.yaml".into(), &text, &cli::command());
     }
+}
+
+/// The environment of this process is every test's: so these ask what is made of variables,
+/// and `tests/wire` starts the program with them.
+#[test]
+fn misspelt_variables_are_named_with_the_nearest() {
+    for (name, says) in [
+        ("ANNOUNCER_INTERFACES", "is no setting; did you mean ANNOUNCER_INTERFACE?"),
+        ("ANNOUNCER_LEASE_DURATOIN", "did you mean ANNOUNCER_LEASE_DURATION?"),
+        ("ANNOUNCER_LEASEDURATION", "did you mean ANNOUNCER_LEASE_DURATION?"),
+        ("ANNOUNCER_SERVICE_SELECTORS", "did you mean ANNOUNCER_SERVICE_SELECTOR?"),
+        ("ANNOUNCER_COLOUR", "is no setting; `announcer run --help`"),
+    ] {
+        let unknown = unknown_variables([name.into()], &cli::command());
+        let [unknown] = unknown.as_slice() else { unreachable!("{name}: {unknown:?}") };
+        let said = unknown.to_string();
+        assert!(said.starts_with(name) && said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let names = [
+        // A Service called announcer, and one called announcer-metrics with a named port.
+        "ANNOUNCER_SERVICE_HOST",
+        "ANNOUNCER_SERVICE_PORT",
+        "ANNOUNCER_SERVICE_PORT_METRICS",
+        "ANNOUNCER_PORT",
+        "ANNOUNCER_PORT_9842_TCP",
+        "ANNOUNCER_PORT_9842_TCP_PROTO",
+        "ANNOUNCER_PORT_9842_TCP_PORT",
+        "ANNOUNCER_PORT_9842_TCP_ADDR",
+        "ANNOUNCER_METRICS_SERVICE_HOST",
+        "ANNOUNCER_METRICS_PORT_9842_TCP",
+        "OTHER_INTERFACES",
+        "ANNOUNCERS_INTERFACE",
+    ];
+    let unknown = unknown_variables(names.map(OsString::from), &cli::command());
+    assert_eq!(unknown, []);
+}
+
+/// Else a Service could set it.
+#[test]
+fn no_setting_is_named_like_a_variable_of_a_service() {
+    let command = cli::command();
+    let commands = std::iter::once(&command).chain(command.get_subcommands());
+    let names = commands.flat_map(clap::Command::get_arguments).filter_map(Arg::get_env);
+    let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    assert_eq!(unknown_variables(names.iter().map(OsString::from), &command), []);
+    for name in names {
+        assert!(!environment::is_of_service(&name), "{name}");
+    }
+}
+
+#[test]
+fn all_switches_take_the_same_words() {
+    let command = cli::command();
+    let mut switches = BTreeSet::new();
+    for subcommand in command.get_subcommands() {
+        for arg in subcommand.get_arguments() {
+            let values = arg.get_value_names().unwrap_or_default();
+            let is_switch = values.first().is_some_and(|name| *name == "true|false");
+            // Nothing is on or off in another way.
+            assert!(is_switch || arg.get_action().takes_values() || is_help(arg), "{arg:?}");
+            if is_switch {
+                switches.insert(arg.get_long().unwrap_or_default().to_owned());
+                for word in ["true", "yes", "on", "1", "False", "no", "OFF", "0"] {
+                    assert_eq!(check::check(arg, word.as_ref()), Ok(()), "{arg:?} {word}");
+                }
+                let error = check::check(arg, "maybe".as_ref()).expect_err("no word for a switch");
+                assert_eq!(error, "not one of true, false");
+            }
+        }
+    }
+    for name in ["answer-ping", "require-class", "no-cluster", "facts", "cluster", "watch"] {
+        assert!(switches.contains(name), "{name}: {switches:?}");
+    }
+}
+
+fn is_help(arg: &Arg) -> bool {
+    matches!(
+        arg.get_action(),
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+    )
+}
+
+#[test]
+fn pings_can_be_left_to_the_kernel_in_any_way_of_writing() {
+    let answers = |flags: &[&str]| {
+        let parsed = parse(words(&[&["run"], flags].concat())).expect("valid");
+        let Command::Run(args) = parsed.cli.command else { unreachable!("run was asked for") };
+        args.answer_ping
+    };
+    assert!(answers(&[]));
+    for flags in [&["--answer-ping", "false"][..], &["--answer-ping=off"], &["--answer-ping=no"]] {
+        assert!(!answers(flags), "{flags:?}");
+    }
+    assert!(answers(&["--answer-ping", "--hook", "tcx"]));
 }

@@ -3,40 +3,35 @@
 use announcer_tests::{
     cluster::{Cluster, SOON},
     daemon::DaemonBuilder,
+    examined::{Finding, Report},
     lab::UPLINK,
 };
-use serde_json::Value;
 
 use crate::quick;
 
-fn examined(cluster: &Cluster) -> (Option<i32>, Vec<Value>) {
+fn examined(cluster: &Cluster) -> Report {
     let node = cluster.lab().node(1);
-    let mut doctor = DaemonBuilder::new("doctor")
+    let doctor = DaemonBuilder::new("doctor")
         .unwrap()
         .named("doctor")
         .args(["--interface", UPLINK, "-o", "json", "--node-name", cluster.name(1), "--kubeconfig"])
         .arg(cluster.kubeconfig(node))
         .start(&node.ns)
         .unwrap();
-    let code = doctor.wait_exit(SOON * 2).unwrap().code();
-    // The last words come by the other output, at any time.
-    let lines = doctor.log().into_iter().map(|line| line.text);
-    let said: String = lines.filter(|line| !line.starts_with("announcer: ")).collect();
-    let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
-    (code, report["findings"].as_array().unwrap().clone())
+    Report::of(doctor, SOON * 2).unwrap()
 }
 
 /// Level and text of what is said of rights.
-fn rights(findings: &[Value]) -> Vec<(&str, &str)> {
-    let of = findings.iter().filter(|finding| finding["check"] == "rights");
-    of.map(|it| (it["level"].as_str().unwrap(), it["found"].as_str().unwrap())).collect()
+fn rights(findings: &[Finding]) -> Vec<(&str, &str)> {
+    let of = findings.iter().filter(|finding| finding.check == "rights");
+    of.map(|it| (&*it.level, &*it.found)).collect()
 }
 
 /// Nothing that it asks may be denied: the pool of control planes sees to that.
 #[test]
 fn rights_that_are_missing_are_named_and_nothing_is_tried_that_is_denied() {
     let mut cluster = quick(1);
-    let (code, findings) = examined(&cluster);
+    let Report { code, findings, .. } = examined(&cluster);
     assert_eq!(code, Some(0), "{findings:#?}");
     assert_eq!(rights(&findings).len(), 1);
     let ("ok", found) = rights(&findings)[0] else { panic!("{findings:#?}") };
@@ -45,7 +40,7 @@ fn rights_that_are_missing_are_named_and_nothing_is_tried_that_is_denied() {
     let control = cluster.control_plane_mut();
     let _spent: &mut announcer_tests::controlplane::ControlPlane = &mut *control;
     control.kubectl(&["delete", "clusterrolebinding", "announcer"]).unwrap();
-    let (code, findings) = examined(&cluster);
+    let Report { code, findings, .. } = examined(&cluster);
     assert_eq!(code, Some(7), "{findings:#?}");
     let rights = rights(&findings);
     for part in ["may not list, watch services", "may not get, list, watch nodes"] {

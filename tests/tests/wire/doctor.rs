@@ -5,50 +5,12 @@ use std::process::Command;
 use announcer_tests::{
     bpf::{self, Attached, Hook},
     daemon::{Daemon, DaemonBuilder, binary},
+    examined::Report,
     lab::{CLIENT_IP, UPLINK},
     netns::NetNs,
 };
-use serde_json::Value;
 
 use crate::scene::{NODE_MAC, SOON, Scene, VIP};
-
-/// What one run said.
-struct Report {
-    code: Option<i32>,
-    said: String,
-    findings: Vec<Value>,
-}
-
-impl Report {
-    fn of(mut doctor: Daemon) -> Self {
-        let code = doctor.wait_exit(SOON).unwrap().code();
-        // The last words come by the other output, at any time.
-        let lines = doctor.log().into_iter().map(|line| line.text + "\n");
-        let said: String = lines.filter(|line| !line.starts_with("announcer: ")).collect();
-        let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
-        let findings = report.pointer("/findings").and_then(Value::as_array).unwrap().clone();
-        Self { code, said, findings }
-    }
-
-    /// There is a finding like that, whose text has `part`; its remedy.
-    #[track_caller]
-    fn find(&self, level: &str, part: &str) -> String {
-        let is_it = |finding: &&Value| {
-            let text = finding.pointer("/found").and_then(Value::as_str).unwrap();
-            finding.pointer("/level") == Some(&Value::from(level)) && text.contains(part)
-        };
-        let found = self.findings.iter().find(is_it);
-        let found = found.unwrap_or_else(|| panic!("no {level} with {part:?} in\n{}", self.said));
-        let remedy = found.pointer("/remedy").and_then(Value::as_str).unwrap_or_default();
-        assert!(level == "ok" || !remedy.is_empty(), "{found}");
-        remedy.to_owned()
-    }
-
-    fn failures(&self) -> Vec<&Value> {
-        let is_failure = |it: &&Value| it.pointer("/level") == Some(&Value::from("failure"));
-        self.findings.iter().filter(is_failure).collect()
-    }
-}
 
 fn doctor(args: &[&str]) -> DaemonBuilder {
     let doctor = DaemonBuilder::new("doctor").unwrap().named("doctor");
@@ -56,7 +18,7 @@ fn doctor(args: &[&str]) -> DaemonBuilder {
 }
 
 fn examined(ns: &NetNs, args: &[&str]) -> Report {
-    Report::of(doctor(args).args(["-o", "json"]).start(ns).unwrap())
+    Report::of(doctor(args).args(["-o", "json"]).start(ns).unwrap(), SOON).unwrap()
 }
 
 /// By another program that starts it, like setpriv.
@@ -64,7 +26,7 @@ fn examined_by(ns: &NetNs, program: &str, args: &[&str]) -> Report {
     let mut command = Command::new(program);
     command.args(args).arg(binary().unwrap());
     command.args(["doctor", "--interface", UPLINK, "--no-cluster", "-o", "json"]);
-    Report::of(Daemon::start(command, "doctor", ns).unwrap())
+    Report::of(Daemon::start(command, "doctor", ns).unwrap(), SOON).unwrap()
 }
 
 #[test]
@@ -126,7 +88,7 @@ fn other_programs_are_named_with_what_they_mean() {
     // Names are for CAP_SYS_ADMIN alone: a person's doctor has it, a pod's has not.
     let examined = |args: &[&str]| {
         let doctor = doctor(args).args(["-o", "json"]).with_all_capabilities();
-        Report::of(doctor.start(&scene.node).unwrap())
+        Report::of(doctor.start(&scene.node).unwrap(), SOON).unwrap()
     };
     let report = examined(&[]);
     assert_eq!(report.code, Some(0), "tcx is there all the same: {}", report.said);
@@ -234,7 +196,7 @@ fn recorded_facts_are_judged_as_they_would_be_there() {
     // Somewhere else, where there is no such interface.
     let path = file.path().to_str().unwrap();
     let elsewhere = DaemonBuilder::new("doctor").unwrap().args(["--from", path, "-o", "json"]);
-    let report = Report::of(elsewhere.start(&scene.client).unwrap());
+    let report = Report::of(elsewhere.start(&scene.client).unwrap(), SOON).unwrap();
     assert_eq!(report.code, Some(7), "{}", report.said);
     report.find("failure", "it is down");
 

@@ -9,9 +9,10 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 
 use crate::{
+    causes::with_sources,
     cli::DoctorArgs,
     client, config,
-    datapath::survey::{Found, with_sources},
+    datapath::survey::Found,
     doctor::{
         facts::{Cluster, NodeObject, Right},
         rights::{self, Rule, Scope},
@@ -28,8 +29,8 @@ const UNASKED: &str = "not asked";
 const POLICIES: &str = "l2announcer.io/v1alpha1";
 
 pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
-    let namespace = args.api.namespace.clone();
-    let node = match &args.node_name {
+    let namespace = args.kubernetes.api.namespace.clone();
+    let node = match &args.kubernetes.node_name {
         Some(node) => Ok(node.to_string()),
         None => config::host_name().map(|node| node.to_string()).map_err(|e| with_sources(&e)),
     };
@@ -44,8 +45,8 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
         serves_policies: Err(UNASKED.to_owned()),
     };
     let patience = timing.request_timeout().max(PATIENCE);
-    match client::connect(args.api.kubeconfig.as_deref(), patience).await {
-        Ok(client) => ask(&mut cluster, &client, args.service_condition).await,
+    match client::connect(args.kubernetes.api.kubeconfig.as_deref(), patience).await {
+        Ok(client) => ask(&mut cluster, &client, args.kubernetes.service_condition).await,
         Err(error) => cluster.credentials = Err(with_sources(&error)),
     }
     cluster

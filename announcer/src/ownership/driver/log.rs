@@ -1,6 +1,6 @@
 //! What a person reads of the protocol.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -9,6 +9,7 @@ use super::super::{
     machine::Candidacy,
 };
 use crate::{
+    causes::with_sources,
     types::{BootTime, Session},
     wire_state::{WireEntry, WireState},
 };
@@ -69,7 +70,10 @@ impl Log {
         let now = BootTime::now();
         let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
         if failed {
-            let error = error.map_or_else(|| "no answer in time".to_owned(), with_causes);
+            // Of a TLS handshake that failed kube itself says no more than that nobody could
+            // be connected to.
+            let error =
+                error.map_or_else(|| "no answer in time".to_owned(), |error| with_sources(error));
             if self.failing.is_none() {
                 warn!(error, ?request, "a request to the API server failed; trying again");
             } else {
@@ -127,13 +131,6 @@ impl Log {
             }
         }
     }
-}
-
-/// The text of an error and of what it comes from: of a TLS handshake that failed kube
-/// itself says no more than that nobody could be connected to.
-fn with_causes(error: &kube::Error) -> String {
-    let chain = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn rounded(d: Duration) -> Duration {
