@@ -8,7 +8,7 @@ use announcer::{
         machine::Input,
         vip::HANDOVER_OVERLAP,
     },
-    types::{BootTime, Session, Vip},
+    types::{BootTime, NodeName, Session, Vip},
     wire_state::Adopted,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Record {
     /// VIPs that it has offered in its session.
     pub(crate) offered: BTreeMap<Vip, Offer>,
+    /// Nodes whose VIPs it has decided to take, as they gave them to whoever comes first.
+    pub(crate) left_by: BTreeMap<NodeName, BootTime>,
     session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
@@ -120,7 +122,13 @@ impl World {
         record.told.retain(|vip, _| record.offered.contains_key(vip));
     }
 
-    pub(crate) fn remember_request(&mut self, i: usize) {
+    pub(crate) fn remember_request(&mut self, i: usize, request: &Request) {
+        if let Request::WriteVip { vip, expect: Some(expect), claim: Claim::Held { .. } } = request
+            && let Some(node) = self.store.given_up_by(*vip, expect.version)
+        {
+            let (node, now) = (node.clone(), self.now(i));
+            self.nodes[i].record.left_by.insert(node, now);
+        }
         let second = self.t / SECOND;
         let record = &mut self.nodes[i].record;
         if record.second != second {
