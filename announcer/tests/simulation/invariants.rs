@@ -210,7 +210,7 @@ impl World {
 
     /// Whenever a daemon decides to send something.
     pub(crate) fn judge_request(&mut self, i: usize, request: &Request) {
-        self.remember_request(i, request);
+        self.remember_request(i);
         let node = &self.nodes[i];
         if node.record.requests > REQUESTS + self.vips.len() * 4 {
             let how = format!("{} sends {request:?}", node.name);
@@ -219,7 +219,8 @@ impl World {
         let Request::WriteVip { vip, expect, claim } = request else { return };
         let now = self.now(i);
         if let Claim::Released { offered_to: Some(heir), .. } = claim {
-            let trust_again = self.nodes[i].record.left_by.get(heir).map(|at| *at + self.distrust());
+            let distrust = self.flags.timing.lease_duration() * 3;
+            let trust_again = self.nodes[i].record.left_by.get(heir).map(|at| *at + distrust);
             if trust_again.is_some_and(|at| now < at) {
                 let how = format!("{} offers {vip} to {heir}, which leaves", self.nodes[i].name);
                 self.break_rule(Rule::LeavingGetNothing, how);
@@ -242,12 +243,6 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    /// How long who gave a VIP up is offered nothing: less than the rule says, since it
-    /// counts from the giving, and here from the taking.
-    fn distrust(&self) -> Duration {
-        self.flags.timing.lease_duration() * 2
     }
 
     /// Whenever a write of a node's has been applied.

@@ -22,8 +22,10 @@ use crate::{
 pub(crate) struct Record {
     /// VIPs that it has offered in its session.
     pub(crate) offered: BTreeMap<Vip, Offer>,
-    /// Nodes whose VIPs it has decided to take, as they gave them to whoever comes first.
+    /// Nodes that gave a VIP to whoever comes first, and when it saw that last.
     pub(crate) left_by: BTreeMap<NodeName, BootTime>,
+    /// The newest version of each VIP lease that it has seen.
+    seen: BTreeMap<Vip, Version>,
     session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
@@ -122,13 +124,7 @@ impl World {
         record.told.retain(|vip, _| record.offered.contains_key(vip));
     }
 
-    pub(crate) fn remember_request(&mut self, i: usize, request: &Request) {
-        if let Request::WriteVip { vip, expect: Some(expect), claim: Claim::Held { .. } } = request
-            && let Some(node) = self.store.given_up_by(*vip, expect.version)
-        {
-            let (node, now) = (node.clone(), self.now(i));
-            self.nodes[i].record.left_by.insert(node, now);
-        }
+    pub(crate) fn remember_request(&mut self, i: usize) {
         let second = self.t / SECOND;
         let record = &mut self.nodes[i].record;
         if record.second != second {
@@ -194,9 +190,19 @@ impl World {
                 Request::ReadVip(vip) | Request::WriteVip { vip, .. },
                 Answer::Vip(Reply::Ok(lease)),
             ) => {
-                if let Claim::Held { node, .. } = &lease.claim {
-                    let me = *node == self.nodes[i].name;
-                    self.nodes[i].record.taken(now, *vip, lease.version, me);
+                let node = &mut self.nodes[i];
+                let newest = node.record.seen.entry(*vip).or_insert(Version(0));
+                let is_news = *newest < lease.version;
+                *newest = lease.version.max(*newest);
+                match &lease.claim {
+                    Claim::Held { node: holder, .. } => {
+                        let me = *holder == node.name;
+                        node.record.taken(now, *vip, lease.version, me);
+                    }
+                    Claim::Released { offered_by: Some(by), offered_to: None } if is_news => {
+                        node.record.left_by.insert(by.clone(), now);
+                    }
+                    Claim::Released { .. } | Claim::Unclear => {}
                 }
             }
             _ => {}

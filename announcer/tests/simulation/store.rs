@@ -87,15 +87,6 @@ impl Store {
         }
     }
 
-    /// The node that gave this VIP to whoever comes first, if its lease of that version
-    /// says so still.
-    pub(crate) fn given_up_by(&self, vip: Vip, version: Version) -> Option<&NodeName> {
-        match self.vips.get(&vip).filter(|lease| lease.version == version)?.claim {
-            Claim::Released { offered_by: Some(ref node), offered_to: None } => Some(node),
-            _ => None,
-        }
-    }
-
     /// Somebody deletes a node lease by hand. Returns whether there was one.
     pub(crate) fn delete_node(&mut self, node: &NodeName) -> bool {
         let exists = self.nodes.contains_key(node);
