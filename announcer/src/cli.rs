@@ -31,7 +31,7 @@ pub use self::{
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
     3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
     6 an address is answered by nobody or a Service not announced, 7 a check of doctor failed, \
-    8 an address is answered by two stations.")]
+    8 an address is answered by two stations, 9 the daemon is stopped or stuck.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -69,7 +69,8 @@ pub enum Command {
     /// Say why a Service or an address is, or is not, announced, and what to do: from any
     /// machine with a kubeconfig.
     Explain(Box<ExplainArgs>),
-    /// Remove what a killed daemon left attached and pinned in this network namespace.
+    /// Remove what a killed daemon left attached and pinned in this network namespace, and
+    /// what is pinned in others for interfaces that are no more.
     Detach,
     /// Say whether this machine can announce, and what to do where it cannot. Changes
     /// nothing, and disturbs no daemon that runs.

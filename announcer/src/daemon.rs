@@ -154,6 +154,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
                 conflict: config.conflict,
                 macs,
                 adopted,
+                links,
                 asks,
                 witness,
             };

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::describe::{State, Takeover, Wait};
+pub use self::describe::{State, Takeover, Wait, WithoutApi};
 use super::{
     heartbeat::{Heartbeat, OnApiLoss},
     lease::{Answer, Claim, NodeLease, Reply, Request, Seen, VipLease},

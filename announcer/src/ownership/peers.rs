@@ -97,6 +97,11 @@ impl Peers {
         peer.open().map(|_| peer.session_since.max(peer.gave_up_at))
     }
 
+    /// When it is tried again, after a request about this node's lease that failed.
+    pub fn next_attempt(&self, node: &NodeName) -> Option<BootTime> {
+        self.peers.get(node).map(|peer| peer.retry_at)
+    }
+
     /// Takes in that this node gives a VIP to whoever comes first: it may be leaving.
     pub fn gives_up(&mut self, now: BootTime, node: &NodeName) {
         if let Some(peer) = self.peers.get_mut(node) {
