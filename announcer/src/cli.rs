@@ -39,7 +39,7 @@ use crate::settings::field_of;
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
     3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
     6 an address is answered by nobody or a Service not announced, 7 a check of doctor failed, \
-    8 an address is answered by two stations.")]
+    8 an address is answered by two stations, 9 the daemon is stopped or stuck.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -106,6 +106,8 @@ pub enum Command {
     /// From any machine with a kubeconfig.
     Explain(Box<ExplainArgs>),
     /// Remove what a killed daemon left attached and pinned in this network namespace.
+    ///
+    /// And what is pinned in others for interfaces that are no more.
     Detach,
     /// Say whether this machine can announce, and what to do where it cannot.
     ///

@@ -2,9 +2,11 @@
 
 mod token;
 
-use std::{path::Path, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
-use kube::{Client, client::ClientBuilder};
+use kube::{Client, client::ClientBuilder, runtime::watcher};
+
+use crate::causes::with_sources;
 
 /// The kubeconfig, or what the surroundings have instead, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,4 +44,62 @@ pub async fn connect(kubeconfig: Option<&Path>, patience: Duration) -> Result<Cl
         token::layer(file.clone().into()).map_err(|e| wrong(&format_args!("{file}: {e}")))?;
     // What else the kubeconfig has (a token in itself) is added after it, and goes first.
     Ok(client.with_layer(&token).build())
+}
+
+/// Why a request failed, for people: what the API server said, or what kept it from saying
+/// anything.
+pub fn reason(error: &kube::Error) -> String {
+    match (error, error.source()) {
+        (kube::Error::Api(status), _) if status.message.is_empty() => {
+            format!("{} (HTTP {})", status.reason, status.code)
+        }
+        (kube::Error::Api(status), _) => format!("{} (HTTP {})", status.message, status.code),
+        // The client's own words for it are names of its types.
+        (kube::Error::Service(_) | kube::Error::HyperError(_), Some(source)) => {
+            with_sources(source)
+        }
+        (error, _) => with_sources(error),
+    }
+}
+
+/// The same of a watch.
+pub fn watch_reason(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => reason(error),
+        watcher::Error::WatchError(status) => reason(&kube::Error::Api(status.clone())),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words_and_a_failure_by_its_cause() {
+        let status = |message: &str, reason: &str, code| {
+            let status = Status {
+                message: message.to_owned(),
+                reason: reason.to_owned(),
+                code,
+                ..Status::default()
+            };
+            kube::Error::Api(Box::new(status))
+        };
+        let refused = std::io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        for (error, said) in [
+            (
+                status("etcdserver: no leader", "InternalError", 500),
+                "etcdserver: no leader (HTTP 500)",
+            ),
+            (status("", "ServiceUnavailable", 503), "ServiceUnavailable (HTTP 503)"),
+            (kube::Error::Service(refused.into()), "Connection refused (os error 111)"),
+        ] {
+            assert_eq!(reason(&error), said);
+        }
+    }
 }

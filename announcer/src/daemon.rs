@@ -156,6 +156,7 @@ async fn supervise(config: Config) -> Result<(), DaemonError> {
                 conflict: config.conflict,
                 macs,
                 adopted,
+                links,
                 asks,
                 witness,
             };

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 pub use self::news::{Announced, News};
 use crate::{
-    condition,
+    client, condition,
     intent::{desired::ServiceRef, index::Links},
     observe::metrics::{Metrics, RequestResult},
     types::NodeName,
@@ -201,7 +201,7 @@ async fn write(
     match tokio::time::timeout(PATIENCE, writing).await {
         Ok(Ok(_)) => Ok(RequestResult::Ok),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(RequestResult::Conflict),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(client::reason(&error)),
         Err(_elapsed) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }

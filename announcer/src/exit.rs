@@ -28,6 +28,8 @@ pub enum Code {
     CheckFailed = 7,
     /// Two stations answer for one address.
     Duplicate = 8,
+    /// The daemon is there, and does not answer.
+    Hung = 9,
 }
 
 /// Why a command failed: for people, and for scripts.

@@ -15,6 +15,7 @@ pub mod config;
 pub mod conflict;
 pub mod daemon;
 pub mod datapath;
+pub mod detach;
 pub mod doctor;
 pub mod events;
 pub mod exit;

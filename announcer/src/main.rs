@@ -6,9 +6,7 @@ use announcer::{
     causes::with_sources,
     cli::{self, Command, LogFormat, OverviewArgs, RunArgs},
     config::Config,
-    daemon::{self, DaemonError},
-    datapath::{self, namespace::InstanceLock},
-    doctor,
+    daemon, detach, doctor,
     exit::{Code, Failure},
     explain,
     observe::{show, socket},
@@ -73,12 +71,7 @@ fn command(command: Command, effective: &Effective) -> Result<ExitCode, Failure>
         Command::Man { directory } => cli::write_man_pages(&directory)
             .with_context(|| format!("writing man pages into {}", directory.display()))
             .map_err(Failure::unexpected)?,
-        Command::Detach => {
-            let _lock = InstanceLock::acquire().map_err(DaemonError::from)?;
-            let detached = datapath::detach_all(datapath::DEFAULT_PIN_ROOT.as_ref())
-                .map_err(DaemonError::from)?;
-            tracing::info!(interfaces = detached.len(), "removed what was left");
-        }
+        Command::Detach => runtime()?.block_on(detach::run())?,
         Command::Doctor(args) => doctor::run(&args)?,
         Command::Probe(args) => runtime()?.block_on(probe::run(&args))?,
     }

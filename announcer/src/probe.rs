@@ -1,9 +1,12 @@
 //! `announcer probe`: asks on the wire who answers for an address (RFC 5227 section 2.1.1),
 //! from any host of the segment.
 //!
-//! [`watching`] says what answers mean, [`place`] where to ask, `show` writes it; the loop
-//! here asks and listens.
+//! [`watching`] says what answers mean, [`place`] where to ask, [`here`] what this host
+//! answers itself, [`finding`] what to make of it all, `show` writes it; the loop here asks
+//! and listens.
 
+pub mod finding;
+pub mod here;
 mod names;
 pub mod place;
 mod show;
@@ -14,6 +17,8 @@ use std::{collections::BTreeMap, io, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{
+    finding::Finding,
+    here::{Here, Host},
     names::Names,
     place::{Place, PlaceError},
     show::Show,
@@ -43,42 +48,48 @@ pub async fn run(args: &ProbeArgs) -> Result<(), Failure> {
     if !(LEAST..=MOST).contains(&interval) {
         return Err(usage(anyhow::anyhow!("--interval {interval:?} is not between 10ms and 1h")));
     }
-    let places = places(args).await?;
+    let (host, places) = survey(args).await?;
     let names = Names::read(args.kubeconfig.as_deref(), &args.namespace).await?;
-    let mut asked = BTreeMap::new();
+    let mut askers = BTreeMap::new();
     for place in places.values() {
-        if let std::collections::btree_map::Entry::Vacant(entry) = asked.entry(place.index) {
+        if let std::collections::btree_map::Entry::Vacant(entry) = askers.entry(place.index) {
             entry.insert(Asker::open(place.index).map_err(|error| cannot_open(error, place))?);
         }
     }
-    let mut probing = Probing {
-        patience: args.timeout,
-        askers: asked,
-        addresses: places
-            .into_iter()
-            .map(|(vip, place)| (vip, (place, Watching::new(args.timeout))))
-            .collect(),
-        show: Show::new(args.output, args.watch, names, BootTime::now()),
+    let address = |(vip, place)| {
+        let here = who_is_here(&host, vip, &place);
+        (vip, Address { place, here, watching: Watching::new(args.timeout) })
     };
-    probing.show.begin(probing.addresses.iter().map(|(vip, (place, _))| (*vip, place)))?;
+    let addresses = places.into_iter().map(address).collect();
+    let show = Show::new(args.output, args.watch, names, BootTime::now());
+    let mut probing = Probing { patience: args.timeout, askers, host, addresses, show };
+    probing.show.begin(&probing.addresses)?;
     let rounds = (!args.watch).then_some(args.count.get());
     tokio::select! {
         ended = probing.go_on(interval, rounds) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::unexpected)?,
     }
-    probing.end()
+    probing.end().await
 }
 
-async fn places(args: &ProbeArgs) -> Result<BTreeMap<Vip, Place>, Failure> {
+/// What this host is like, and where to ask.
+async fn survey(args: &ProbeArgs) -> Result<(Host, BTreeMap<Vip, Place>), Failure> {
     let netlink = Netlink::connect().map_err(Failure::unexpected)?;
     let snapshot = netlink.snapshot().await.map_err(Failure::unexpected)?;
-    let own = netlink.addresses().await.map_err(Failure::unexpected)?;
+    let addresses = netlink.addresses().await.map_err(Failure::unexpected)?;
     let place = |vip: &Vip| {
-        let place = place::find(&snapshot, &own, *vip, args.interface.as_deref())?;
+        let place = place::find(&snapshot, &addresses, *vip, args.interface.as_deref())?;
         Ok((*vip, place))
     };
     let places: Result<_, PlaceError> = args.addresses.iter().map(place).collect();
-    places.map_err(|error| Failure { code: Code::Usage, error: error.into() })
+    let places = places.map_err(|error| Failure { code: Code::Usage, error: error.into() })?;
+    let mut host = Host { snapshot, addresses, pinned: Vec::new() };
+    host.look().await;
+    Ok((host, places))
+}
+
+fn who_is_here(host: &Host, vip: Vip, place: &Place) -> Option<Here> {
+    host.answers(vip, place, here::arp_ignore(&place.interface), BootTime::now())
 }
 
 fn cannot_open(error: io::Error, place: &Place) -> Failure {
@@ -95,8 +106,17 @@ fn cannot_open(error: io::Error, place: &Place) -> Failure {
 struct Probing {
     patience: Duration,
     askers: BTreeMap<IfIndex, Asker>,
-    addresses: BTreeMap<Vip, (Place, Watching)>,
+    host: Host,
+    addresses: BTreeMap<Vip, Address>,
     show: Show,
+}
+
+/// One address that is asked for.
+struct Address {
+    place: Place,
+    /// Who of this host answers for it, too.
+    here: Option<Here>,
+    watching: Watching,
 }
 
 impl Probing {
@@ -134,7 +154,7 @@ impl Probing {
     }
 
     fn ask(&mut self) -> Result<(), Failure> {
-        for (vip, (place, watching)) in &mut self.addresses {
+        for (vip, Address { place, watching, .. }) in &mut self.addresses {
             let now = BootTime::now();
             let statements = watching.asked(now);
             self.show.say(*vip, &statements, now)?;
@@ -151,7 +171,9 @@ impl Probing {
     fn take(&mut self, on: IfIndex, arp: &Arp) -> Result<(), Failure> {
         let now = BootTime::now();
         let Ok(vip) = Vip::new(arp.sender.into()) else { return Ok(()) };
-        let Some((place, watching)) = self.addresses.get_mut(&vip) else { return Ok(()) };
+        let Some(Address { place, watching, .. }) = self.addresses.get_mut(&vip) else {
+            return Ok(());
+        };
         if place.index != on || place.mac == arp.sender_mac {
             return Ok(());
         }
@@ -170,31 +192,30 @@ impl Probing {
     }
 
     /// The last words, and how it ended.
-    fn end(mut self) -> Result<(), Failure> {
+    async fn end(mut self) -> Result<(), Failure> {
         let now = BootTime::now();
-        for (vip, (_, watching)) in &mut self.addresses {
+        self.host.look().await;
+        for (vip, Address { place, here, watching }) in &mut self.addresses {
             let statements: Vec<Statement> = watching.close(now);
             self.show.say(*vip, &statements, now)?;
+            // Whoever answered here all the while.
+            *here = here
+                .take()
+                .filter(|here| who_is_here(&self.host, *vip, place).as_ref() == Some(here));
         }
-        let summaries = self.addresses.iter().map(|(vip, (place, it))| (*vip, place, it.summary()));
-        let summaries: Vec<_> = summaries.collect();
-        self.show.end(&summaries, now)?;
-        let list = |is: &dyn Fn(&watching::Summary) -> bool| {
-            let of = summaries.iter().filter(|(_, _, summary)| is(summary));
-            of.map(|(vip, ..)| vip.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        let twice = list(&|summary| summary.duplicated > 0);
-        let never = list(&|summary| summary.by.is_empty());
-        if !twice.is_empty() {
-            let error =
-                anyhow::anyhow!("two stations answer for {twice}: find the one that should not");
-            return Err(Failure { code: Code::Duplicate, error });
+        let mut found = BTreeMap::new();
+        for (vip, address) in &self.addresses {
+            let finding = Finding::of(address.watching.summary(), address.here.clone());
+            found.insert(*vip, (address, finding));
         }
-        if !never.is_empty() {
-            let error = anyhow::anyhow!("nobody answers for {never}");
-            return Err(Failure { code: Code::NotAnnounced, error });
-        }
-        Ok(())
+        self.show.end(&found, now)?;
+        let bad = found
+            .iter()
+            .filter_map(|(vip, (_, finding))| Some((finding.code()?, finding.sentence(*vip)?)));
+        let (codes, said): (Vec<Code>, Vec<String>) = bad.unzip();
+        // Two that answer are worse than none.
+        let Some(code) = codes.into_iter().max_by_key(|code| *code as u8) else { return Ok(()) };
+        Err(Failure { code, error: anyhow::anyhow!("{}", said.join("\n")) })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::daemon::{DaemonStatus, Origin};
+pub use self::daemon::{Daemon, DaemonStatus, Origin};
 use self::{daemon::VipStatus, interface::InterfaceStatus};
 use crate::{
     datapath::Inspection,
@@ -21,9 +21,7 @@ use crate::{
 /// displayed, that of `--output table`, and with `{:#}` that of `wide`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Absent when no daemon was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    daemon: Option<DaemonStatus>,
+    daemon: Daemon,
     /// As the daemon sees them; absent when none was asked, or its ownership loop hangs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vips: Option<Vec<VipStatus>>,
@@ -34,10 +32,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// What is pinned, as of `now`.
+    /// What is pinned, as of `now`, where no daemon runs.
     pub fn new(found: &[Inspection], now: BootTime) -> Self {
         let interfaces = found.iter().map(|found| InterfaceStatus::new(found, now)).collect();
-        Self { daemon: None, vips: None, interfaces, interfaces_error: None }
+        Self { daemon: Daemon::Absent, vips: None, interfaces, interfaces_error: None }
     }
 
     /// With what the daemon says of itself; no report: its ownership loop does not answer.
@@ -62,7 +60,14 @@ impl Status {
             })
             .collect()
         });
-        Self { daemon: Some(DaemonStatus::new(origin, report)), vips, ..self }
+        let daemon = Daemon::Running(DaemonStatus::new(origin, report));
+        Self { daemon, vips, ..self }
+    }
+
+    /// With what is known of a daemon that does not say it itself.
+    #[must_use]
+    pub fn with_unasked(self, daemon: Daemon) -> Self {
+        Self { daemon, ..self }
     }
 
     /// What is attached and pinned could not be read, for this reason.
@@ -86,9 +91,16 @@ pub fn answered(found: &[Inspection]) -> BTreeMap<Vip, u64> {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wide = f.alternate();
-        if let Some(daemon) = &self.daemon {
-            table::write(f, daemon, self.vips.as_deref(), wide)?;
-            writeln!(f)?;
+        match &self.daemon {
+            Daemon::Running(daemon) => {
+                table::write(f, daemon, self.vips.as_deref(), wide)?;
+                writeln!(f)?;
+            }
+            Daemon::Hung(holder) => writeln!(
+                f,
+                "the daemon hangs: {holder}; what is pinned goes on until its time is over\n"
+            )?,
+            Daemon::Absent | Daemon::Unknown { .. } => {}
         }
         if let Some(why) = &self.interfaces_error {
             return writeln!(f, "what is attached and pinned cannot be read: {why}");

@@ -14,12 +14,13 @@ use crate::types::Vip;
 /// Flags of `announcer probe`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Run it on another host of the segment than the holder: no host hears \
-    its own questions. It takes CAP_NET_RAW.\n\n\
+    its own questions. What this host answers itself, by its announcer or its kernel, is said \
+    as far as it can be read (as root), and counts as one station. It takes CAP_NET_RAW.\n\n\
     A probe names no sender, so nobody's neighbour table changes. But whoever is about to take \
     an address that nobody has, and probes for it at the same moment, sees a conflict \
     (RFC 5227 section 2.1.1): do not probe for an address while a host is being given it.\n\n\
-    Exit codes: 0 one station answers for each address, 6 nobody answers for one of them, \
-    8 two stations answer for one of them.")]
+    Exit codes: 0 one station answers for each address, on the wire or this host itself, \
+    6 nobody answers for one of them, 8 two stations answer for one of them.")]
 pub struct ProbeArgs {
     /// Addresses to ask for.
     #[arg(required = true, value_name = "ADDRESS")]

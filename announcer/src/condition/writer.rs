@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::{L2_ANNOUNCED, Patch};
 use crate::{
+    client,
     intent::desired::ServiceRef,
     observe::metrics::{Metrics, RequestResult},
 };
@@ -60,7 +61,7 @@ impl Writer {
                 RequestResult::Ok
             }
             Ok(Err(kube::Error::Api(status))) => self.refused(service, &status),
-            Ok(Err(error)) => failed(service, &error.to_string()),
+            Ok(Err(error)) => failed(service, &client::reason(&error)),
             Err(_elapsed) => failed(service, &format!("no answer within {PATIENCE:?}")),
         };
         self.metrics.requested("patch", "services/status", result);

@@ -9,6 +9,7 @@ use tracing::info;
 use crate::{
     config,
     conflict::{self, Claims, Stranger, What},
+    intent::{eligibility::LinkState, index::Links},
     observe::{Ask, health::Loop},
     ownership::{
         driver::Witness,
@@ -23,6 +24,12 @@ use crate::{
 /// What is heard is taken in up to so much at a time.
 const BATCH: usize = 256;
 
+/// What is so at first, and need not be said.
+const NOTHING: &str = "answering for no VIP now";
+
+/// So many VIPs are named in a line of the log, and others counted.
+const VIPS_NAMED: usize = 10;
+
 /// What the task needs.
 pub(super) struct Fixed {
     pub(super) vips: BTreeSet<Vip>,
@@ -31,6 +38,8 @@ pub(super) struct Fixed {
     /// Those that this daemon announces with.
     pub(super) macs: watch::Receiver<BTreeSet<MacAddr>>,
     pub(super) adopted: Option<Adopted>,
+    /// Which interfaces can carry frames.
+    pub(super) links: watch::Receiver<Option<Links>>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) witness: Witness,
 }
@@ -44,7 +53,8 @@ impl Fixed {
         mut claims: mpsc::Receiver<Heard>,
         mut draining: watch::Receiver<bool>,
     ) {
-        let Self { vips, timing, conflict, macs, adopted, mut asks, witness } = self;
+        let Self { vips, timing, conflict, macs, adopted, mut links, mut asks, witness } = self;
+        let mut told = NOTHING.to_owned();
         witness.health.set_synced(true);
         let mut ours = Claims::new(conflict, station());
         let now = BootTime::now();
@@ -75,6 +85,11 @@ impl Fixed {
                 }
             }
             witness.health.turns(Loop::Ownership);
+            let said = answered_on(&state, links.borrow_and_update().as_ref());
+            if let Some(said) = said.filter(|said| *said != told) {
+                info!("{said}");
+                told = said;
+            }
             let state = Some(Arc::new(state));
             // Each is a write for each VIP: not for every frame that is heard.
             wire.send_if_modified(|current| {
@@ -100,10 +115,32 @@ impl Fixed {
                     // Who asked may have lost patience.
                     let _ = ask.send(report(BootTime::now(), since, &vips, &ours, until));
                 }
+                Ok(()) = links.changed() => {}
                 _ = draining.changed() => return,
             }
         }
     }
+}
+
+/// Which VIPs are answered where; `None` until it is known what there is to answer on.
+fn answered_on(state: &WireState, links: Option<&Links>) -> Option<String> {
+    let fit = links?.iter().filter(|(_, state)| **state == LinkState::Fit);
+    let interfaces: Vec<&str> = fit.map(|(name, _)| name.as_str()).collect();
+    let is_answered = |(_, entry): &(&Vip, &WireEntry)| matches!(entry, WireEntry::Answer { .. });
+    let mut vips = state.vips.iter().filter(is_answered).map(|(vip, _)| vip.to_string());
+    let named: Vec<String> = vips.by_ref().take(VIPS_NAMED).collect();
+    let more = match vips.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(match (&named[..], &interfaces[..]) {
+        ([], _) => NOTHING.to_owned(),
+        (_, []) => format!(
+            "answering for {}{more} on no interface: none can carry frames",
+            named.join(", ")
+        ),
+        _ => format!("answering for {}{more} on {}", named.join(", "), interfaces.join(", ")),
+    })
 }
 
 /// What is known of each VIP, as of now.
@@ -132,4 +169,40 @@ fn report(
 /// What tells this machine's jitter from others'.
 fn station() -> NodeName {
     config::host_name().ok().unwrap_or_else(NodeName::nameless)
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_which_vips_are_answered_where() {
+        let vip = |last: u8| -> Vip { format!("192.0.2.{last}").parse().expect("a VIP") };
+        let answer = WireEntry::Answer { until: BootTime::ZERO };
+        let state = |answered: u8| WireState {
+            vips: (0..answered)
+                .map(|n| (vip(n + 1), answer))
+                .chain([(vip(99), WireEntry::Silent)])
+                .collect(),
+            ..WireState::default()
+        };
+        let links =
+            |fit| Links::from([("ens18".to_owned(), LinkState::Fit), ("ens19".to_owned(), fit)]);
+        let said = |answered, links: &Links| answered_on(&state(answered), Some(links));
+        let (both, one) = (links(LinkState::Fit), links(LinkState::NoCarrier));
+        let none = Links::from([("ens19".to_owned(), LinkState::Down)]);
+        for (said, expected) in [
+            (said(2, &both), "answering for 192.0.2.1, 192.0.2.2 on ens18, ens19"),
+            (said(1, &one), "answering for 192.0.2.1 on ens18"),
+            (said(0, &both), NOTHING),
+            (said(1, &none), "answering for 192.0.2.1 on no interface: none can carry frames"),
+        ] {
+            assert_eq!(said.as_deref(), Some(expected));
+        }
+        assert!(
+            said(12, &one).is_some_and(|said| said.ends_with("192.0.2.10 and 2 more on ens18"))
+        );
+        assert_eq!(answered_on(&state(1), None), None, "nothing is known yet");
+    }
 }

@@ -39,7 +39,7 @@ pub use hook::{EffectiveHook, Hook, HookError, Reason};
 pub use inspect::{Inspection, PinnedMaps, PinnedVip, inspect};
 pub use interface::{Interface, Written};
 pub use object::OBJECT;
-pub use pins::DEFAULT_PIN_ROOT;
+pub use pins::{DEFAULT_PIN_ROOT, Swept};
 
 use self::{link::Link, namespace::NetnsCookie, netlink::Netlink, pins::PinDir};
 use crate::{types::IfIndex, wire_state::Adopted};
@@ -176,6 +176,14 @@ impl Datapath {
 /// [`DatapathError::Pin`].
 pub fn detach_all(pin_root: &Path) -> Result<Vec<IfIndex>, DatapathError> {
     detach(pin_root, current_namespace()?, &[])
+}
+
+/// Removes what daemons left in other network namespaces, of interfaces that are no more.
+///
+/// # Errors
+/// [`DatapathError::Pin`].
+pub fn sweep(pin_root: &Path) -> Result<Swept, DatapathError> {
+    pins::sweep(pin_root, current_namespace()?)
 }
 
 fn detach(

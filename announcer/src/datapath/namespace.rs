@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The kernel's number for a network namespace, unique until the next boot
@@ -62,7 +63,7 @@ pub enum InstanceLockError {
 }
 
 /// Who holds the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its process id, if it can be seen from this PID namespace.
     pub pid: Option<u32>,
@@ -76,6 +77,19 @@ impl fmt::Display for Holder {
             (Some(pid), Some(command)) => write!(f, "process {pid} (`{command}`)"),
             (Some(pid), None) => write!(f, "process {pid}"),
             (None, _) => f.write_str("a process outside of this PID namespace"),
+        }
+    }
+}
+
+impl Holder {
+    /// What to do when it does not answer.
+    pub fn remedy(&self) -> String {
+        match self.pid {
+            Some(pid) => format!(
+                "`ps -o stat= -p {pid}` says T where it is stopped: `kill -CONT {pid}` lets it go \
+                 on; else look at what it logged last, and restart it"
+            ),
+            None => "look at what it logged last, and restart it".to_owned(),
         }
     }
 }

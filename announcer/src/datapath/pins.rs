@@ -66,6 +66,58 @@ fn mount_bpffs(path: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Keeps [`sweep`] away from pins that are being made or taken over, until it is dropped.
+pub(crate) fn lock_shared(root: &Path) -> Result<fs::File, DatapathError> {
+    let locked = fs::create_dir_all(root).and_then(|()| {
+        let directory = fs::File::open(root)?;
+        directory.lock_shared()?;
+        Ok(directory)
+    });
+    locked.map_err(|error| DatapathError::pin("locking", root, error))
+}
+
+/// What other network namespaces have pinned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Of interfaces that are no more, and removed now.
+    pub removed: Vec<PathBuf>,
+    /// Left alone: it may be in use, or about to be.
+    pub kept: Vec<PathBuf>,
+}
+
+/// Removes what is pinned for other network namespaces and can never be used again: a link
+/// whose interface is gone cannot be attached anew, and no daemon adopts its maps. Whether
+/// a namespace still is cannot be told from outside; that of an interface with a live link
+/// is.
+pub(crate) fn sweep(root: &Path, own: NetnsCookie) -> Result<Swept, DatapathError> {
+    let mut swept = Swept::default();
+    let failed = |error| DatapathError::pin("reading", root, error);
+    let directory = match fs::File::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
+        directory => directory.map_err(failed)?,
+    };
+    directory.lock().map_err(failed)?;
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_own = path.file_name().is_some_and(|name| *name == *own.to_string());
+        if is_own || !path.is_dir() {
+            continue;
+        }
+        for (_, pins) in PinDir::in_directory(&path)? {
+            let is_dead = Link::pinned(&pins.link())
+                .and_then(|link| link.interface())
+                .is_ok_and(|interface| interface.is_none());
+            if is_dead {
+                pins.remove()?;
+                swept.removed.push(pins.0);
+            } else {
+                swept.kept.push(pins.0);
+            }
+        }
+    }
+    Ok(swept)
+}
+
 /// The pins of one interface.
 #[derive(Clone, Debug)]
 pub(crate) struct PinDir(PathBuf);
@@ -80,9 +132,13 @@ impl PinDir {
         root: &Path,
         namespace: NetnsCookie,
     ) -> Result<Vec<(IfIndex, Self)>, DatapathError> {
-        let directory = root.join(namespace.to_string());
-        let failed = |error| DatapathError::pin("reading", &directory, error);
-        let entries = match fs::read_dir(&directory) {
+        Self::in_directory(&root.join(namespace.to_string()))
+    }
+
+    /// All that there are in the directory of a network namespace, if there is one.
+    fn in_directory(directory: &Path) -> Result<Vec<(IfIndex, Self)>, DatapathError> {
+        let failed = |error| DatapathError::pin("reading", directory, error);
+        let entries = match fs::read_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed)?,
         };
@@ -134,15 +190,20 @@ impl PinDir {
     /// Removes whatever is pinned: the link first, so that nothing is answered
     /// out of maps that are half gone.
     pub(crate) fn remove(&self) -> Result<(), DatapathError> {
-        if !self.exists() {
-            return Ok(());
-        }
         self.remove_link()?;
         let failed = |error| DatapathError::pin("removing", &self.0, error);
-        for entry in fs::read_dir(&self.0).map_err(failed)? {
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if is_gone(&error) => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             remove_file(&entry.map_err(failed)?.path())?;
         }
-        fs::remove_dir(&self.0).map_err(failed)?;
+        match fs::remove_dir(&self.0) {
+            Err(error) if !is_gone(&error) => return Err(failed(error)),
+            _ => {}
+        }
         // The namespace's directory goes with its last interface.
         if let Some(namespace) = self.0.parent() {
             let _not_empty = fs::remove_dir(namespace);

@@ -34,9 +34,7 @@ pub fn all(facts: &Facts) -> Vec<Finding> {
         )),
     }
     findings.extend(machine::checks(facts));
-    if let Some(found) = &facts.cluster {
-        findings.extend(cluster::checks(facts, found));
-    }
+    findings.extend(cluster::checks(facts, facts.cluster.as_ref()));
     findings
 }
 

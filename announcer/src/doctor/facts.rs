@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     datapath::{
+        namespace::Holder,
         netlink::Snapshot,
         survey::{BpfFs, Features, Found, Hooks},
     },
@@ -32,13 +33,33 @@ pub struct Facts {
     /// The network namespace.
     pub network: Found<Network>,
     /// The daemon that runs in this network namespace, if any.
-    pub daemon: Found<Option<String>>,
+    pub daemon: Found<Option<Daemon>>,
     /// The machine itself.
     pub machine: Machine,
     /// Its clocks.
     pub clock: Clock,
     /// The cluster; `None`: not to be looked at.
     pub cluster: Option<Cluster>,
+}
+
+/// A daemon that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its process.
+    pub holder: Holder,
+    /// Whether it does its work.
+    pub pulse: Pulse,
+}
+
+/// What a daemon says when it is asked whether its loops turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pulse {
+    /// They turn.
+    Turns,
+    /// They do not, or it says nothing at all: what is known of that.
+    Hangs(String),
+    /// It cannot be asked, for this reason.
+    Unknown(String),
 }
 
 /// What was asked for, as flags are written.
@@ -132,6 +153,8 @@ pub struct Cluster {
     pub namespace: String,
     /// This node's name.
     pub node: Found<String>,
+    /// It was given by `--node-name`; else it is the host name.
+    pub is_node_given: bool,
     /// Whether there are credentials.
     pub credentials: Found<()>,
     /// How long the API server took to answer, in milliseconds, once for each question.

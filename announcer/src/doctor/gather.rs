@@ -7,11 +7,16 @@ mod network;
 
 use std::time::Duration;
 
-use super::facts::{Facts, Settings};
+use super::facts::{Daemon, Facts, Pulse, Settings};
 use crate::{
+    causes::with_sources,
     cli::DoctorArgs,
-    datapath::{namespace::InstanceLock, survey},
+    datapath::{
+        namespace::InstanceLock,
+        survey::{self, Found},
+    },
     exit::{Code, Failure},
+    observe::socket::{self, AskError},
     ownership::timing::Timing,
 };
 
@@ -31,11 +36,12 @@ pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
         .build()
         .map_err(Failure::unexpected)?;
     let start = clock::Reading::now();
-    let (network, cluster) = runtime.block_on(async {
+    let (daemon, network, cluster) = runtime.block_on(async {
+        let daemon = daemon().await;
         let network = network::network(&args.wire.interface).await;
         let is_cluster = !args.no_cluster && args.static_vip.is_empty();
         let cluster = if is_cluster { Some(api::cluster(args, timing).await) } else { None };
-        (network, cluster)
+        (daemon, network, cluster)
     });
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -44,14 +50,28 @@ pub fn gather(args: &DoctorArgs) -> Result<Facts, Failure> {
         process: host::process(),
         bpffs: survey::bpffs(),
         network,
-        daemon: InstanceLock::holder()
-            .map(|holder| holder.map(|holder| holder.to_string()))
-            .map_err(|error| error.to_string()),
+        daemon,
         machine: host::machine(),
         clock: clock::compare(start, COMPARED_FOR),
         cluster,
     };
     Ok(facts)
+}
+
+/// The daemon that has the lock, and whether it answers.
+async fn daemon() -> Found<Option<Daemon>> {
+    let holder = InstanceLock::holder().map_err(|error| error.to_string())?;
+    let Some(holder) = holder else { return Ok(None) };
+    let pulse = match socket::is_well().await {
+        Ok(()) => Pulse::Turns,
+        Err(AskError::Silent { waited, .. }) => {
+            Pulse::Hangs(format!("it has not answered for {waited:?}: it is stopped or stuck"))
+        }
+        Err(AskError::Unwell(why)) => Pulse::Hangs(why),
+        Err(AskError::NoDaemon) => Pulse::Unknown("its status socket is not there (yet)".into()),
+        Err(error) => Pulse::Unknown(with_sources(&error)),
+    };
+    Ok(Some(Daemon { holder, pulse }))
 }
 
 fn settings(args: &DoctorArgs, timing: Timing) -> Settings {

@@ -129,6 +129,13 @@ impl State {
             unit: Some(&Unit::Seconds),
         }
         .gauge(left)?;
+        Family {
+            encoder,
+            name: "announcer_lease_duration",
+            help: "How long other nodes wait before they call this one dead",
+            unit: Some(&Unit::Seconds),
+        }
+        .gauge(member.map_or(0.0, |member| member.lease_duration.as_secs_f64()))?;
         let open = f64::from(u8::from(session.is_some()));
         family(encoder, "announcer_session_open", "Whether this node is in a session").gauge(open)
     }

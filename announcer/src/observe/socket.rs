@@ -25,17 +25,22 @@ use super::{
     Observer,
     server::{self, Reply, connection, health, reply, text},
 };
-use crate::status::Status;
+use crate::{
+    datapath::namespace::{Holder, InstanceLock},
+    status::Status,
+};
 
 /// Beside the instance lock's.
 const NAME: &str = "announcer-status";
 
-/// A daemon answers within this, or hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon whose loop turns says so within this, or hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same for who asks whether it hangs: less than the 5 s that the kubelet waits for a
-/// probe.
+/// The same for the kubelet, which waits 5 s for a probe, and kills what it calls dead.
 const LIVE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// One that turns has said everything within this.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A status of 10,000 VIPs has some 5 MB.
 const LARGEST: usize = 64 << 20;
@@ -59,8 +64,17 @@ pub enum AskError {
     )]
     Stranger(libc::uid_t),
     /// It does not answer.
-    #[error("the announcer of this network namespace did not answer within {0:?}; is it stopped?")]
-    Silent(Duration),
+    #[error(
+        "the announcer of this network namespace, {holder}, has not answered for {waited:?}: it is \
+         stopped or stuck; {}",
+        holder.remedy()
+    )]
+    Silent {
+        /// For so long.
+        waited: Duration,
+        /// Which process that is.
+        holder: Holder,
+    },
     /// It answers that something is wrong.
     #[error("{0}")]
     Unwell(String),
@@ -137,9 +151,14 @@ async fn answer(observer: Observer, path: String) -> Reply {
 /// within a tokio runtime.
 ///
 /// # Errors
-/// [`AskError`].
+/// [`AskError`]; that it does not answer at all is known after 2 s.
 pub async fn ask() -> Result<Status, AskError> {
-    let body = get("/status", PATIENCE).await?;
+    match is_well().await {
+        // It answers: so it may say which of its loops hangs.
+        Ok(()) | Err(AskError::Unwell(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let body = get("/status", STATUS_PATIENCE).await?;
     serde_json::from_slice(&body).map_err(AskError::NotUnderstood)
 }
 
@@ -147,13 +166,26 @@ pub async fn ask() -> Result<Status, AskError> {
 ///
 /// # Errors
 /// [`AskError`]; which loop hangs is [`AskError::Unwell`].
+pub async fn is_well() -> Result<(), AskError> {
+    get("/healthz", PATIENCE).await.map(drop)
+}
+
+/// The same for a liveness probe, which is more patient.
+///
+/// # Errors
+/// As [`is_well`].
 pub async fn live() -> Result<(), AskError> {
     get("/healthz", LIVE_PATIENCE).await.map(drop)
 }
 
 async fn get(path: &str, patience: Duration) -> Result<Bytes, AskError> {
     let got = async { fetch(connect(patience).await?, path).await };
-    tokio::time::timeout(patience, got).await.map_err(|_elapsed| AskError::Silent(patience))?
+    tokio::time::timeout(patience, got).await.map_err(|_elapsed| silent(patience))?
+}
+
+fn silent(waited: Duration) -> AskError {
+    let holder = InstanceLock::holder().ok().flatten().unwrap_or_default();
+    AskError::Silent { waited, holder }
 }
 
 async fn connect(patience: Duration) -> Result<UnixStream, AskError> {
@@ -161,7 +193,7 @@ async fn connect(patience: Duration) -> Result<UnixStream, AskError> {
     let stream = stream.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => AskError::NoDaemon,
         // So many wait to be accepted that no more may.
-        io::ErrorKind::WouldBlock => AskError::Silent(patience),
+        io::ErrorKind::WouldBlock => silent(patience),
         _ => AskError::Io(error),
     })?;
     if !is_trusted(&stream) {

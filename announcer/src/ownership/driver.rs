@@ -1,5 +1,6 @@
 //! The loop between the machine and the world: wait, feed, act, publish.
 
+mod claims;
 mod log;
 mod lookup;
 mod report;
@@ -21,24 +22,28 @@ use tokio_stream::StreamMap;
 use tracing::debug;
 
 pub use self::witness::Witness;
-use self::{log::Log, lookup::Lookup};
+use self::{
+    log::{Log, why_silent},
+    lookup::Lookup,
+};
 use super::{
     lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     pace::Pace,
+    report::VipState,
     store::Store,
     tenures::Tenures,
     watch::{self as leases, LeaseEvent},
 };
 use crate::{
-    conflict::{self, Claims, Stranger},
-    events::{News, Occurrence, Reports},
+    conflict::{self, Claims},
+    events::Reports,
     observe::{
         Ask,
         health::{Loop, TICK},
     },
     types::{BootTime, MacAddr, NodeName},
-    wire_state::{Adopted, ClaimKind, Heard, WireState},
+    wire_state::{Adopted, Heard, WireState},
 };
 
 /// Requests about VIPs under way at once; renewals and fences never queue behind them.
@@ -248,67 +253,6 @@ impl Driver {
         }
     }
 
-    fn claimed(&mut self, heard: Heard) {
-        // Two of our interfaces on one segment hear each other.
-        let claim = heard.claim;
-        if self.store.announces_with(claim.mac) {
-            return;
-        }
-        let now = BootTime::now();
-        let is_unknown = !self.macs.contains_key(&claim.mac);
-        // Who answers a probe is heard before the probing is over, or too late.
-        if is_unknown && self.machine.holds(claim.vip) && !self.claims.is_probing(claim.vip) {
-            if claim.kind != ClaimKind::Probe {
-                // Whoever it is: nobody answers beside it on trust.
-                self.machine.input(now, Input::Rival { vip: claim.vip, takes_over: false });
-            }
-            let deferred = self.lookup.defer(now, self.store.api(), self.patience, heard);
-            deferred.into_iter().for_each(|heard| self.judge(heard));
-        } else {
-            self.judge(heard);
-        }
-    }
-
-    fn judge(&mut self, Heard { claim, interface }: Heard) {
-        let now = BootTime::now();
-        let (vip, mac) = (claim.vip, claim.mac);
-        let probes = claim.kind == ClaimKind::Probe;
-        // Who takes over announces it. An old holder may still answer a question of this
-        // node's own kernel when this one has offered the VIP in its turn.
-        let mut takes_over = false;
-        if let Some(node) = self.macs.get(&mac) {
-            let announces = claim.announces;
-            debug!(%vip, %node, %mac, kind = ?claim.kind, announces, "rival claims");
-            takes_over = announces;
-        } else if self.machine.holds(vip) {
-            self.claims.heard(now, vip, Stranger { mac, interface, probes });
-            self.tell();
-        } else {
-            debug!(%vip, %mac, kind = ?claim.kind, "a stranger claims a VIP that is not ours");
-        }
-        // Who probes does not use it yet.
-        if !probes {
-            self.machine.input(now, Input::Rival { vip, takes_over });
-        }
-    }
-
-    /// Tells people of conflicts: in the log, and of their edges by Events.
-    fn tell(&mut self) {
-        for notice in self.claims.take_notices() {
-            notice.log();
-            if notice.what == conflict::What::Began {
-                self.witness.metrics.conflict_began();
-            }
-            let intent = self.channels.intent.borrow();
-            let wanted = intent.as_ref().and_then(|intent| intent.vips.get(&notice.vip));
-            if let Some(wanted) = wanted.filter(|_| notice.is_edge()) {
-                let services = wanted.services.clone();
-                let news = News::Conflict(notice);
-                self.channels.reports.send(Occurrence { services, news });
-            }
-        }
-    }
-
     fn answered(&mut self, Attempted { request, answer, error, took }: Attempted) {
         self.count(&request, &answer, took);
         let now = BootTime::now();
@@ -317,7 +261,11 @@ impl Driver {
             // Every node hears this at the same time: they come back at different ones.
             self.pace.close(now, pause.mul_f64(1.0 + fastrand::f64()));
         }
-        self.log.request(&request, &answer, error.as_ref());
+        let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
+        let failed = failed.then(|| request.clone());
+        if failed.is_none() {
+            self.log.request(now, &request, &answer);
+        }
         let wrote = match (&request, &answer) {
             (Request::WriteVip { vip, claim, .. }, Answer::Vip(Reply::Ok(_))) => {
                 Some((*vip, matches!(claim, Claim::Held { .. })))
@@ -325,6 +273,9 @@ impl Driver {
             _ => None,
         };
         self.machine.input(now, Input::Answered(request, answer));
+        if let Some(request) = failed {
+            self.log.failed(now, &self.machine, &request, error.as_ref());
+        }
         if let Some((vip, took)) = wrote {
             let taken = if took { self.tenures.taken(now, vip) } else { None };
             let holder = self.machine.named_holder(vip);
@@ -345,12 +296,17 @@ impl Driver {
         self.claims.follow(now, &mut state);
         self.tell();
         let state = Some(Arc::new(state));
-        let log = &mut self.log;
+        let (log, machine, claims) = (&self.log, &self.machine, &self.claims);
+        let why = |vip| {
+            let Some((state, holder)) = machine.describe(now, vip) else { return String::new() };
+            let state = VipState::new(now, state, claims.hindrance(vip), None);
+            why_silent(&state, holder.as_ref())
+        };
         self.channels.wire.send_if_modified(|current| {
             if *current == state {
                 return false;
             }
-            log.wire(current.as_deref(), state.as_deref());
+            log.wire(current.as_deref(), state.as_deref(), why);
             *current = state;
             true
         });

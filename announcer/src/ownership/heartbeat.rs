@@ -136,6 +136,11 @@ impl Heartbeat {
         self.adopted.as_ref().map(|(session, _)| session)
     }
 
+    /// When it is tried again, after a request about the node lease that failed.
+    pub const fn next_attempt(&self) -> BootTime {
+        self.next_attempt
+    }
+
     /// Since when every renewal has succeeded; `None` while they fail.
     pub const fn connected_since(&self) -> Option<BootTime> {
         self.connected_since

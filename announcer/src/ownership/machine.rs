@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::describe::{State, Takeover, Wait};
+pub use self::describe::{State, Takeover, Wait, WithoutApi};
 use super::{
     heartbeat::{Heartbeat, OnApiLoss},
     lease::{Answer, Claim, NodeLease, Reply, Request, Seen, VipLease},
@@ -402,18 +402,25 @@ impl Machine {
         let slot = self.slots.entry(vip).or_default();
         if slot.observe(now, &self.settings.me, seen) {
             self.dirty.insert(vip);
-            if let Some(Claim::Held { node, session }) = &slot.claim().cloned() {
-                let mine = *node == self.settings.me;
-                let from_nobody = std::mem::take(&mut slot.from_nobody);
-                // A predecessor that was killed while it probed, or had left the address to
-                // a stranger, held the lease and answered for nothing.
-                let unanswered = self.settings.probing
-                    && !self.vips_listed
-                    && !self.adopted.contains_key(&vip)
-                    && self.heartbeat.session().or(self.heartbeat.inherited()) == Some(session);
-                if mine && (from_nobody || unanswered) {
-                    self.first_claims.insert(vip);
+            match slot.claim().cloned() {
+                Some(Claim::Held { node, session }) => {
+                    let mine = node == self.settings.me;
+                    let from_nobody = std::mem::take(&mut slot.from_nobody);
+                    // A predecessor that was killed while it probed, or had left the address
+                    // to a stranger, held the lease and answered for nothing.
+                    let in_force = self.heartbeat.session().or(self.heartbeat.inherited());
+                    let unanswered = self.settings.probing
+                        && !self.vips_listed
+                        && !self.adopted.contains_key(&vip)
+                        && in_force == Some(&session);
+                    if mine && (from_nobody || unanswered) {
+                        self.first_claims.insert(vip);
+                    }
                 }
+                Some(Claim::Released { offered_by: Some(node), offered_to: None }) => {
+                    self.note_leaving(now, &node);
+                }
+                Some(Claim::Released { .. } | Claim::Unclear) | None => {}
             }
         }
     }

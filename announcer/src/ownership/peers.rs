@@ -38,6 +38,8 @@ struct Peer {
     changed_at: BootTime,
     /// Since when its session has been what it is.
     session_since: BootTime,
+    /// When it last gave a VIP to whoever comes first.
+    gave_up_at: BootTime,
     /// That it is open follows from its leaving the selection of those that are
     /// over; it may have been deleted instead.
     inferred: bool,
@@ -85,13 +87,26 @@ impl Peers {
 
     /// Whether this node's session is open, as far as seen.
     pub fn is_live(&self, node: &NodeName) -> bool {
-        self.live_since(node).is_some()
+        self.peers.get(node).is_some_and(|peer| peer.open().is_some())
     }
 
-    /// Since when this node's session has been open; `None` if it is not.
-    pub fn live_since(&self, node: &NodeName) -> Option<BootTime> {
+    /// Since when this node may be counted on to keep what it is given: since its session
+    /// has been open, and since it last gave up a VIP itself; `None` if it is in no session.
+    pub fn steady_since(&self, node: &NodeName) -> Option<BootTime> {
         let peer = self.peers.get(node)?;
-        peer.open().map(|_| peer.session_since)
+        peer.open().map(|_| peer.session_since.max(peer.gave_up_at))
+    }
+
+    /// When it is tried again, after a request about this node's lease that failed.
+    pub fn next_attempt(&self, node: &NodeName) -> Option<BootTime> {
+        self.peers.get(node).map(|peer| peer.retry_at)
+    }
+
+    /// Takes in that this node gives a VIP to whoever comes first: it may be leaving.
+    pub fn gives_up(&mut self, now: BootTime, node: &NodeName) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.gave_up_at = now;
+        }
     }
 
     /// The nodes whose renewals this one is to watch, as of the last poll.
@@ -356,6 +371,7 @@ impl Peer {
             known,
             changed_at: now,
             session_since: now,
+            gave_up_at: BootTime::ZERO,
             inferred: false,
             orphaned: false,
             pending: false,

@@ -1,6 +1,6 @@
 //! What the loop that owns the VIPs says of itself when it is asked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::machine::{Candidacy, State, Wait};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Membership {
     pub node: NodeName,
     /// The session in force, and since when.
     pub session: Option<(Session, BootTime)>,
+    /// How long others wait before they call it dead.
+    pub lease_duration: Duration,
     /// Until when its last renewal entitles it to answer.
     pub valid_until: BootTime,
     /// Whether it answers although no renewal entitles it to: the API server is silent.
@@ -128,6 +130,53 @@ impl VipState {
             (State::Waiting(wait), _) => Self::Waiting(wait),
             (State::Yielded, _) => Self::Yielded { until: None },
         }
+    }
+
+    /// For people: what comes next, and when. Nothing where the name says it all.
+    pub fn what_next(&self) -> (Option<String>, Option<BootTime>) {
+        let text = |text: &str| Some(text.to_owned());
+        match self {
+            Self::Held | Self::Silent => (None, None),
+            Self::Offered { to, until } => {
+                let to = to.as_ref().map_or("whoever comes first".to_owned(), ToString::to_string);
+                (Some(format!("answered until {to} has it")), *until)
+            }
+            Self::Probing { until } => {
+                (text("nobody held it before: asking whether somebody uses it"), Some(*until))
+            }
+            Self::Yielded { until: Some(until) } => {
+                (text("left to another station, and probed again"), Some(*until))
+            }
+            Self::Yielded { until: None } => {
+                (text("another announcer answers; the API server has to say whose it is"), None)
+            }
+            Self::Expired => (
+                text("held, but nothing entitles this node to answer until a renewal succeeds"),
+                None,
+            ),
+            Self::Waiting(wait) => waits_for(wait),
+        }
+    }
+}
+
+fn waits_for(wait: &Wait) -> (Option<String>, Option<BootTime>) {
+    let text = |text: &str| Some(text.to_owned());
+    match wait {
+        Wait::FirstSync => (text("for Services, Nodes and Leases to be read"), None),
+        Wait::AnyEligibleNode => (text("for a node that may hold it: none is eligible"), None),
+        Wait::OtherNodes => (text("for another node: this one is not eligible"), None),
+        Wait::Session => (text("for this node's session or its renewal"), None),
+        Wait::SessionOver { of: Some(node), at } => {
+            (Some(format!("for the end of what {node} may still answer")), Some(*at))
+        }
+        Wait::SessionOver { of: None, at } => {
+            (text("for whoever may have held it unseen"), Some(*at))
+        }
+        Wait::NodeLease(node) => (Some(format!("for a reading of {node}'s lease")), None),
+        Wait::Turn { at } => (text("for its turn: others go first"), Some(*at)),
+        Wait::Answer => (text("for the API server's answer"), None),
+        Wait::Retry { at } => (text("for the next attempt"), Some(*at)),
+        Wait::Drain => (text("for another node: this one hands over"), None),
     }
 }
 

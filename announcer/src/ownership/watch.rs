@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced, watch_backoff},
+    client,
     types::{MacAddr, NodeName},
 };
 
@@ -118,7 +119,10 @@ async fn all_node_leases(api: &Api<Lease>) -> Vec<LeaseEvent> {
                 let events = leases.items.iter().flat_map(present);
                 return events.chain([LeaseEvent::Input(Input::NodesListed)]).collect();
             }
-            Ok(Err(error)) => warn!(%error, "cannot list the node leases; trying again"),
+            Ok(Err(error)) => {
+                let error = client::reason(&error);
+                warn!(error, "cannot list the node leases; trying again");
+            }
             Err(_elapsed) => warn!("no answer to the list of node leases; trying again"),
         }
         tokio::time::sleep(pauses.next().unwrap_or(LIST_TIMEOUT)).await;

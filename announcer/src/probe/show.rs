@@ -1,12 +1,13 @@
 //! Writes what was seen: for people, or as JSON.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
+    Address,
+    finding::Finding,
     names::Names,
-    place::Place,
     watching::{Statement, Summary},
 };
 use crate::{
@@ -38,16 +39,17 @@ impl Show {
     }
 
     /// Where it is asked.
-    pub(super) fn begin<'a>(
-        &self,
-        places: impl Iterator<Item = (Vip, &'a Place)>,
-    ) -> Result<(), Failure> {
+    pub(super) fn begin(&self, addresses: &BTreeMap<Vip, Address>) -> Result<(), Failure> {
         if !self.is_for_people() || !self.is_watching {
             return Ok(());
         }
-        let places = places.map(|(vip, place)| format!("{vip} on {}", place.interface));
-        let places: Vec<_> = places.collect();
-        print(&format!("asking for {}; Ctrl-C ends it", places.join(", ")))
+        let place = |(vip, address): (_, &Address)| format!("{vip} on {}", address.place.interface);
+        let places: Vec<_> = addresses.iter().map(place).collect();
+        print(&format!("asking for {}; Ctrl-C ends it", places.join(", ")))?;
+        for (vip, here) in addresses.iter().filter_map(|(vip, it)| Some((vip, it.here.clone()?))) {
+            print(&Finding::Here(here).sentence(*vip).unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     /// With `--watch` each statement as it comes.
@@ -163,13 +165,13 @@ impl Show {
     /// All of it at the end.
     pub(super) fn end(
         &self,
-        all: &[(Vip, &Place, &Summary)],
+        all: &BTreeMap<Vip, (&Address, Finding)>,
         now: BootTime,
     ) -> Result<(), Failure> {
         if self.is_for_people() {
             return self.table(all, now);
         }
-        let each = all.iter().map(|(vip, place, summary)| self.summary(*vip, place, summary));
+        let each = all.iter().map(|(vip, (address, finding))| self.summary(*vip, address, finding));
         let each: Vec<Value> = each.collect();
         if !self.is_watching {
             return output::show_value(&each, self.format);
@@ -184,16 +186,20 @@ impl Show {
         matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
     }
 
-    fn table(&self, all: &[(Vip, &Place, &Summary)], now: BootTime) -> Result<(), Failure> {
+    fn table(
+        &self,
+        all: &BTreeMap<Vip, (&Address, Finding)>,
+        now: BootTime,
+    ) -> Result<(), Failure> {
         if self.is_watching {
             print(&format!("in {}:", short(now.since(self.start))))?;
         }
-        for (vip, place, summary) in all {
+        for (vip, (address, finding)) in all {
             let Summary { asked, unanswered, duplicated, longest_gap, moves, announcements, by } =
-                summary;
+                address.watching.summary();
             print(&format!(
                 "{vip} on {}: asked {asked} times, unanswered {unanswered}",
-                place.interface
+                address.place.interface
             ))?;
             for (mac, answers) in by {
                 print(&format!(
@@ -205,8 +211,10 @@ impl Show {
                     short(answers.mean())
                 ))?;
             }
-            if by.is_empty() {
-                print("  nobody answered")?;
+            match (by.is_empty(), finding) {
+                (true, Finding::Here(_)) => print("  nobody else answered")?,
+                (true, _) => print("  nobody answered")?,
+                (false, _) => {}
             }
             if *duplicated > 0 {
                 print(&format!("  TWO ANSWER: {duplicated} times more than one station answered"))?;
@@ -214,19 +222,23 @@ impl Show {
             if *moves > 0 {
                 print(&format!("  moved {moves} times"))?;
             }
-            if !longest_gap.is_zero() {
-                print(&format!("  longest time without an answer: {}", short(*longest_gap)))?;
+            if let Some(gap) = longest_gap {
+                print(&format!("  longest time without an answer: {}", short(*gap)))?;
             }
             if *announcements > 0 {
                 print(&format!("  gratuitous ARP heard: {announcements} times"))?;
+            }
+            // What is wrong is said last, and not on the same output.
+            if let (None, Some(said)) = (finding.code(), finding.sentence(*vip)) {
+                print(&format!("  {said}"))?;
             }
         }
         Ok(())
     }
 
-    fn summary(&self, vip: Vip, place: &Place, summary: &Summary) -> Value {
+    fn summary(&self, vip: Vip, address: &Address, finding: &Finding) -> Value {
         let Summary { asked, unanswered, duplicated, longest_gap, moves, announcements, by } =
-            summary;
+            address.watching.summary();
         let by: Vec<Value> = by
             .iter()
             .map(|(mac, answers)| {
@@ -245,14 +257,17 @@ impl Show {
             .collect();
         json!({
             "address": vip.to_string(),
-            "interface": place.interface,
+            "interface": address.place.interface,
             "asked": asked,
             "unanswered": unanswered,
             "duplicated": duplicated,
             "moves": moves,
-            "longest_gap_seconds": seconds(*longest_gap),
+            "longest_gap_seconds": longest_gap.map(seconds),
             "announcements": announcements,
             "answered_by": by,
+            // What a probe from here does not see.
+            "answered_here": address.here,
+            "finding": finding.sentence(vip),
         })
     }
 }

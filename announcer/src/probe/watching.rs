@@ -86,8 +86,8 @@ pub struct Summary {
     /// Of those, how many two or more stations answered.
     pub duplicated: u64,
     /// The longest time from one answer to the next, of whoever, with an unanswered question
-    /// in between.
-    pub longest_gap: Duration,
+    /// in between; `None`: there was none.
+    pub longest_gap: Option<Duration>,
     /// How often another station answered than before.
     pub moves: u64,
     /// Gratuitous ARP frames.
@@ -205,7 +205,7 @@ impl Watching {
         }
         let gap = heard.filter(|_| self.missed > 0).map(|heard| now.since(heard));
         self.missed = 0;
-        self.summary.longest_gap = self.summary.longest_gap.max(gap.unwrap_or_default());
+        self.summary.longest_gap = self.summary.longest_gap.max(gap);
         let was_silent = std::mem::take(&mut self.is_silent);
         match self.holder.replace(by) {
             None => vec![Statement::Answered { by, unanswered_for: None }],

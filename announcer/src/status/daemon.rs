@@ -5,13 +5,28 @@ use serde::{Deserialize, Serialize};
 use super::interface::seconds;
 use crate::{
     conflict::{LastClaim, Vendor},
+    datapath::namespace::Holder,
     intent::desired::{Candidacy, ServiceRef},
-    ownership::{
-        machine::Wait,
-        report::{Membership, Report, VipReport, VipState},
-    },
+    ownership::report::{Membership, Report, VipReport},
     types::{BootTime, Vip},
 };
+
+/// Whether a daemon runs, and what it says of itself: `state` says which of these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Daemon {
+    /// It answers.
+    Running(DaemonStatus),
+    /// It is there, and does not answer: it is stopped or stuck.
+    Hung(Holder),
+    /// There is none in this network namespace.
+    Absent,
+    /// It cannot be asked.
+    Unknown {
+        /// Why.
+        error: String,
+    },
+}
 
 /// Which daemon is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +125,7 @@ impl ClusterStatus {
         let Membership {
             node,
             session,
+            lease_duration: _,
             valid_until,
             on_trust,
             candidacy,
@@ -146,7 +162,7 @@ impl VipStatus {
         rate: Option<f64>,
     ) -> Self {
         let VipReport { state, holder, since, services, conflict } = seen;
-        let (detail, until) = what_next(state);
+        let (detail, until) = state.what_next();
         let service =
             |ServiceRef { namespace, name, .. }: &ServiceRef| format!("{namespace}/{name}");
         let conflict = conflict.as_ref().map(|LastClaim { stranger, at, lasts }| ConflictStatus {
@@ -168,51 +184,5 @@ impl VipStatus {
             answered_per_second: rate.map(|rate| (rate * 10.0).round() / 10.0),
             conflict,
         }
-    }
-}
-
-/// What is to come, and when.
-fn what_next(state: &VipState) -> (Option<String>, Option<BootTime>) {
-    let text = |text: &str| Some(text.to_owned());
-    match state {
-        VipState::Held | VipState::Silent => (None, None),
-        VipState::Offered { to, until } => {
-            let to = to.as_ref().map_or("whoever comes first".to_owned(), ToString::to_string);
-            (Some(format!("answered until {to} has it")), *until)
-        }
-        VipState::Probing { until } => {
-            (text("nobody held it before: asking whether somebody uses it"), Some(*until))
-        }
-        VipState::Yielded { until: Some(until) } => {
-            (text("left to another station, and probed again"), Some(*until))
-        }
-        VipState::Yielded { until: None } => {
-            (text("another announcer answers; the API server has to say whose it is"), None)
-        }
-        VipState::Expired => {
-            (text("held, but nothing entitles this node to answer until a renewal succeeds"), None)
-        }
-        VipState::Waiting(wait) => waits_for(wait),
-    }
-}
-
-fn waits_for(wait: &Wait) -> (Option<String>, Option<BootTime>) {
-    let text = |text: &str| Some(text.to_owned());
-    match wait {
-        Wait::FirstSync => (text("for Services, Nodes and Leases to be read"), None),
-        Wait::AnyEligibleNode => (text("for a node that may hold it: none is eligible"), None),
-        Wait::OtherNodes => (text("for another node: this one is not eligible"), None),
-        Wait::Session => (text("for this node's session or its renewal"), None),
-        Wait::SessionOver { of: Some(node), at } => {
-            (Some(format!("for the end of what {node} may still answer")), Some(*at))
-        }
-        Wait::SessionOver { of: None, at } => {
-            (text("for whoever may have held it unseen"), Some(*at))
-        }
-        Wait::NodeLease(node) => (Some(format!("for a reading of {node}'s lease")), None),
-        Wait::Turn { at } => (text("for its turn: others go first"), Some(*at)),
-        Wait::Answer => (text("for the API server's answer"), None),
-        Wait::Retry { at } => (text("for the next attempt"), Some(*at)),
-        Wait::Drain => (text("for another node: this one hands over"), None),
     }
 }

@@ -129,7 +129,10 @@ fn the_json_has_every_counter_and_the_same_facts() {
 fn without_pins_it_says_so() {
     let status = Status::new(&[], NOW);
     assert_eq!(status.to_string(), "nothing is attached in this network namespace\n");
-    assert_eq!(serde_json::to_value(&status).expect("json"), json!({ "interfaces": [] }));
+    assert_eq!(
+        serde_json::to_value(&status).expect("json"),
+        json!({ "daemon": { "state": "absent" }, "interfaces": [] })
+    );
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! What can be seen of the data plane without being its daemon.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::mpsc, time::Duration};
 
 use announcer::{
-    datapath::{Counter, EffectiveHook, Inspection, Options, PinnedVip, Reason, inspect},
+    datapath::{
+        Counter, EffectiveHook, Inspection, Options, PinnedVip, Reason, Swept, inspect, sweep,
+    },
     types::{BootTime, MacAddr, Session},
     wire_state::{WireEntry, WireState},
 };
 
-use crate::segment::{OURS, in_segment, vip};
+use crate::segment::{OURS, in_segment, ip, vip};
 
 async fn look() -> Vec<Inspection> {
     inspect(&Options::default().pin_root).await.expect("root may look")
@@ -71,6 +73,29 @@ fn what_is_pinned_by_halves_is_shown_as_such() {
         assert_eq!(one.hook, None);
         let error = one.maps.as_ref().expect_err("a map is missing");
         assert!(error.to_string().contains("VIPS"), "{error}");
+    });
+}
+
+#[test]
+fn pins_of_an_interface_that_is_gone_are_swept_from_elsewhere_and_no_others() {
+    let root = Path::new("/sys/fs/bpf/announcer-swept");
+    let sweep_elsewhere = move || {
+        let (tell, told) = mpsc::channel();
+        in_segment(async move |_| tell.send(sweep(root).expect("root")).expect("it is waited for"));
+        told.recv().expect("it has been swept")
+    };
+    in_segment(async move |segment| {
+        let options = Options { pin_root: root.into(), ..Options::default() };
+        drop(segment.datapath(options).attach(segment.dut).await.expect("attached"));
+        let pins = pins_of(root, segment.dut.get());
+        let left = Swept { removed: vec![], kept: vec![pins.clone()] };
+        assert_eq!(sweep_elsewhere(), left, "a daemon that is killed may come back");
+        assert_eq!(sweep(root).expect("root"), Swept::default(), "its own are not its concern");
+        ip("link del dut");
+        let swept = Swept { removed: vec![pins.clone()], kept: vec![] };
+        assert_eq!(sweep_elsewhere(), swept);
+        assert!(!pins.parent().expect("the namespace's").exists());
+        std::fs::remove_dir(root).expect("nothing is left");
     });
 }
 

@@ -1,17 +1,25 @@
 //! The responder as the rest of the daemon sees it: a state goes in, maps and
 //! frames follow.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use announcer::{
     announce,
-    datapath::{Interface, Options},
+    datapath::{Interface, Options, inspect, namespace::NetnsCookie},
     intent::eligibility::LinkState,
     responder::{OnStop, Responder, ResponderStatus, UplinkChange},
     types::{BootTime, MacAddr, Vip},
     uplink::Uplink,
     wire_state::{Heard, WireEntry, WireState},
 };
+use aya::maps::MapData;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -226,6 +234,90 @@ fn an_interface_that_goes_is_taken_down_and_one_that_comes_is_written_and_announ
         assert_eq!(gratuitous(&segment.wire.receive()), (1, vip(10)));
         assert_eq!(gratuitous(&segment.wire.receive()), (2, vip(10)));
         assert_eq!(segment.wire.first_answer(&[vip(10)]).1, vip(10));
+        running.stop().await;
+    });
+}
+
+#[test]
+fn an_interface_that_comes_as_the_daemon_ends_is_taken_down_with_the_others() {
+    in_segment(async |segment| {
+        let datapath = segment.datapath(Options::default());
+        // Which of the two the responder sees first is up to it.
+        for _ in 0..10 {
+            let running = Running::start(&segment, OnStop::Detach).await;
+            let (done, gone) = oneshot::channel();
+            running.changes.send(UplinkChange::Gone(segment.dut, done)).await.expect("it runs");
+            gone.await.expect("it runs");
+            let (interface, _) = datapath.attach(segment.dut).await.expect("attached");
+            let uplink = uplink(&interface);
+            let attached = UplinkChange::Attached(Box::new(interface), uplink);
+            running.changes.try_send(attached).expect("there is room");
+            running.stop().await;
+            assert!(!datapath.is_attached(segment.dut).await, "it was forgotten");
+        }
+    });
+}
+
+/// Has every write to a map of this process fail, until it is dropped.
+struct Unwritable(Vec<(RawFd, OwnedFd)>);
+
+impl Unwritable {
+    /// The descriptors of the map that is pinned there now stand for something else.
+    fn new(pinned: &Path) -> Self {
+        let id = MapData::from_pin(pinned).expect("it is pinned").info().expect("its info").id();
+        let nothing = File::open("/dev/null").expect("there is always nothing");
+        let own = std::fs::read_dir("/proc/self/fdinfo").expect("procfs");
+        let is_map = |fd: &RawFd| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"));
+            info.is_ok_and(|info| info.lines().any(|line| line == format!("map_id:\t{id}")))
+        };
+        let all = own.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let replace = |fd: RawFd| {
+            // SAFETY: the map is open as long as its responder, which runs on this thread.
+            let map = unsafe { BorrowedFd::borrow_raw(fd) };
+            let saved = map.try_clone_to_owned().expect("a descriptor");
+            put(nothing.as_raw_fd(), fd);
+            (fd, saved)
+        };
+        Self(all.filter(is_map).map(replace).collect())
+    }
+}
+
+impl Drop for Unwritable {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(fd, saved)| put(saved.as_raw_fd(), *fd));
+    }
+}
+
+fn put(from: RawFd, to: RawFd) {
+    // SAFETY: no memory is involved; both are open.
+    assert_eq!(unsafe { libc::dup2(from, to) }, to, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_mac_that_could_not_be_written_is_written_again() {
+    const OTHER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];
+    in_segment(async |segment| {
+        let datapath = segment.datapath(Options::default());
+        let (interface, _) = datapath.attach(segment.dut).await.expect("attached");
+        let before = uplink(&interface);
+        let mut running = Running::with(interface, OnStop::Detach);
+        running.follow(&[(vip(10), for_a_minute())]).await;
+        let other = Uplink { mac: Some(MacAddr::new(OTHER)), ..before };
+        let namespace = NetnsCookie::current().expect("Linux 5.14").to_string();
+        let pins = Options::default().pin_root.join(namespace).join(segment.dut.get().to_string());
+        let unwritable = Unwritable::new(&pins.join("CONFIG"));
+        assert!(!unwritable.0.is_empty(), "the daemon has it open");
+        running.changes.send(UplinkChange::Changed(segment.dut, other)).await.expect("it runs");
+        let failed = |status: &ResponderStatus| status.interfaces[0].write_failures > 0;
+        running.status.wait_for(failed).await.expect("it runs");
+        assert_eq!(running.status.borrow().interfaces[0].mac, MacAddr::new(OURS), "as before");
+        drop(unwritable);
+        let written = |status: &ResponderStatus| status.interfaces[0].mac == MacAddr::new(OTHER);
+        running.status.wait_for(written).await.expect("it runs");
+        let found = inspect(&Options::default().pin_root).await.expect("root may look");
+        let maps = found[0].maps.as_ref().expect("they are readable");
+        assert_eq!(maps.mac, MacAddr::new(OTHER), "it is answered with that");
         running.stop().await;
     });
 }

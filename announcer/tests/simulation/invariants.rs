@@ -51,6 +51,7 @@ pub(crate) enum Rule {
     TrustIsShort,
     WithdrawStops,
     PlannedMoveHasNoGap,
+    LeavingGetNothing,
     EveryVipIsAnswered,
     FailoverIsTimely,
     FirstClaimsAreProbed,
@@ -79,6 +80,7 @@ impl fmt::Display for Rule {
             Self::TrustIsShort => "answers on trust reach two margins ahead at most",
             Self::WithdrawStops => "with `withdraw` nothing is answered beyond the validity",
             Self::PlannedMoveHasNoGap => "in a planned move the VIP is answered throughout",
+            Self::LeavingGetNothing => "who gives its VIPs to whoever comes is not offered any",
             Self::EveryVipIsAnswered => "a VIP with a live eligible node is answered",
             Self::FailoverIsTimely => "a VIP whose holder died is answered again in time",
             Self::FirstClaimsAreProbed => {
@@ -216,6 +218,14 @@ impl World {
         }
         let Request::WriteVip { vip, expect, claim } = request else { return };
         let now = self.now(i);
+        if let Claim::Released { offered_to: Some(heir), .. } = claim {
+            let distrust = self.flags.timing.lease_duration() * 3;
+            let trust_again = self.nodes[i].record.left_by.get(heir).map(|at| *at + distrust);
+            if trust_again.is_some_and(|at| now < at) {
+                let how = format!("{} offers {vip} to {heir}, which leaves", self.nodes[i].name);
+                self.break_rule(Rule::LeavingGetNothing, how);
+            }
+        }
         let named = self.store.holder(*vip) == Some(&self.nodes[i].name);
         let node = &mut self.nodes[i];
         match claim {

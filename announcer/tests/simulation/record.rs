@@ -8,7 +8,7 @@ use announcer::{
         machine::Input,
         vip::HANDOVER_OVERLAP,
     },
-    types::{BootTime, Session, Vip},
+    types::{BootTime, NodeName, Session, Vip},
     wire_state::Adopted,
 };
 
@@ -22,6 +22,10 @@ use crate::{
 pub(crate) struct Record {
     /// VIPs that it has offered in its session.
     pub(crate) offered: BTreeMap<Vip, Offer>,
+    /// Nodes that gave a VIP to whoever comes first, and when it saw that last.
+    pub(crate) left_by: BTreeMap<NodeName, BootTime>,
+    /// The newest version of each VIP lease that it has seen.
+    seen: BTreeMap<Vip, Version>,
     session: Option<Session>,
     /// Until when it may answer for one of them, having heard of its successor.
     pub(crate) told: BTreeMap<Vip, BootTime>,
@@ -186,9 +190,19 @@ impl World {
                 Request::ReadVip(vip) | Request::WriteVip { vip, .. },
                 Answer::Vip(Reply::Ok(lease)),
             ) => {
-                if let Claim::Held { node, .. } = &lease.claim {
-                    let me = *node == self.nodes[i].name;
-                    self.nodes[i].record.taken(now, *vip, lease.version, me);
+                let node = &mut self.nodes[i];
+                let newest = node.record.seen.entry(*vip).or_insert(Version(0));
+                let is_news = *newest < lease.version;
+                *newest = lease.version.max(*newest);
+                match &lease.claim {
+                    Claim::Held { node: holder, .. } => {
+                        let me = *holder == node.name;
+                        node.record.taken(now, *vip, lease.version, me);
+                    }
+                    Claim::Released { offered_by: Some(by), offered_to: None } if is_news => {
+                        node.record.left_by.insert(by.clone(), now);
+                    }
+                    Claim::Released { .. } | Claim::Unclear => {}
                 }
             }
             _ => {}

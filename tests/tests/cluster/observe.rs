@@ -136,7 +136,7 @@ fn status_without_a_daemon_says_so_and_what_is_pinned() {
     cluster.wait_for_status(1, |status| vip(status, VIP)["state"] == "held").unwrap();
     cluster.kill(1).unwrap();
     let status: Value = serde_json::from_str(&cluster.status(1, &["-o", "json"]).unwrap()).unwrap();
-    assert_eq!(status.get("daemon"), None);
+    assert_eq!(status["daemon"], json!({ "state": "absent" }));
     assert_eq!(status["interfaces"][0]["vips"][0]["vip"], VIP.to_string());
     let mut command = Command::new(daemon::binary().unwrap());
     command.arg("status");
@@ -357,6 +357,7 @@ fn every_documented_metric_is_scraped_and_no_other() {
         ("announcer_conflicts_total", "{}", 1.0),
         ("announcer_conflicts_active", "{}", 1.0),
         ("announcer_session_open", "{}", 1.0),
+        ("announcer_lease_duration_seconds", "{}", cluster.timing().lease.as_secs_f64()),
         ("announcer_sessions_total", "{}", 1.0),
         ("announcer_interface_up", ens18, 1.0),
         ("announcer_map_write_failures_total", ens18, 0.0),

@@ -29,6 +29,18 @@ fn holder_without_api(mode: Mode) {
     let holder = cluster.wait_for_holder(VIP, SOON, |n| n != 1).unwrap();
     let successor = lab.node(holder).mac;
     probe.wait_answer_by(successor, SOON).unwrap();
+    let daemon = cluster.daemon(1).unwrap();
+    let failed = "a request to the API server failed: update leases/announcer-node-node-1 (this";
+    let failed = daemon.wait_for_log(failed, SOON).unwrap().text;
+    for part in ["VIPs held here stay up", "next attempt in"] {
+        assert!(failed.contains(part), "{part}: {failed}");
+    }
+    if mode == Mode::Hold {
+        daemon.wait_for_log("gave way: ", SOON).unwrap();
+        daemon
+            .wait_for_log("silent vip=192.0.2.10 why=\"yielded: another announcer", SOON)
+            .unwrap();
+    }
     cluster.wait_lease_duration_of(&[2, 3]).unwrap();
 
     lab.restore(cut_off, Link::Management).unwrap();

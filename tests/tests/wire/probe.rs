@@ -87,6 +87,7 @@ fn nobody_is_exit_code_6_and_every_address_is_told() {
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains(&NODE_MAC.to_string()), "{said}");
     assert!(said.contains(&format!("nobody answers for {VIP}")), "{said}");
+    assert!(said.contains(&format!("announcer explain {VIP}")), "{said}");
 }
 
 #[test]
@@ -101,6 +102,40 @@ fn two_answerers_are_exit_code_8_and_both_are_named() {
     let (code, said) = run(&scene.client, &args);
     assert_eq!(code, Some(8), "{said}");
     assert!(said.contains("TWO ANSWER") && said.contains("QEMU/KVM"), "{said}");
+}
+
+#[test]
+fn the_holder_is_told_that_it_answers_itself() {
+    let mut scene = Scene::on_switch(Hook::Tcx);
+    let _daemon = scene.answering_with(&["--on-conflict", "report"]);
+    scene.probe().wait_answer_by(NODE_MAC, SOON).unwrap();
+    let args = quickly(&[VIP]);
+    let (code, address) = asked(&scene.node, &args);
+    assert_eq!(code, Some(0), "{address:#}");
+    assert_eq!(address.pointer("/answered_here/by"), Some(&Value::from("announcer")));
+    assert_eq!(address.pointer("/longest_gap_seconds"), Some(&Value::Null));
+    let (code, said) = run(&scene.node, &args);
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["nobody else answered", "this node answers for 192.0.2.10 itself", "another host"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Seen from elsewhere it is one of two.
+    let _stranger = scene.host("stranger", STRANGER, Some(VIP));
+    let (code, said) = run(&scene.node, &args);
+    assert_eq!(code, Some(8), "{said}");
+    assert!(said.contains(&STRANGER.to_string()) && said.contains("this node itself"), "{said}");
+}
+
+#[test]
+fn a_host_whose_kernel_answers_is_told_so() {
+    let scene = Scene::on_switch(Hook::Tcx);
+    scene.node.ip(&format!("addr add {VIP}/32 dev lo")).unwrap();
+    let args = quickly(&[VIP]);
+    assert_eq!(run(&scene.client, &args).0, Some(0), "it does answer");
+    let (code, said) = run(&scene.node, &args);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("its kernel has it on lo"), "{said}");
 }
 
 #[test]

@@ -364,6 +364,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         seeds: SEEDS,
     },
     Mutation {
+        name: "offers-to-who-leaves",
+        rule: "nothing is offered to a node that has just given a VIP to whoever comes first",
+        file: "peers.rs",
+        find: "peer.session_since.max(peer.gave_up_at)",
+        replace: "peer.session_since",
+        caught_by: "planned_moves_have_no_gap",
+        seeds: SEEDS,
+    },
+    Mutation {
         name: "offer-outlives-another-release",
         rule: "only who was answering goes on beside its successor",
         file: "vip.rs",

@@ -14,25 +14,35 @@ use crate::{
 
 const GROUP: Group = Group::Cluster;
 
-pub(super) fn checks(facts: &Facts, cluster: &Cluster) -> Vec<Finding> {
+pub(super) fn checks(facts: &Facts, cluster: Option<&Cluster>) -> Vec<Finding> {
+    let Some(cluster) = cluster else {
+        return vec![Finding::hint(
+            GROUP,
+            "cluster",
+            "not looked at, as --no-cluster and --static-vip want it",
+            "without them API server, rights and this node's Node are checked, too",
+        )];
+    };
     if let Err(error) = &cluster.credentials {
-        return vec![Finding::failure(
+        let failure = Finding::failure(
             GROUP,
             "credentials",
             error.clone(),
             "give --kubeconfig FILE, or --no-cluster (or --static-vip) to leave the cluster out",
-        )];
+        );
+        return vec![failure, unchecked("without credentials")];
     }
     let latencies = match &cluster.latencies_ms {
         Ok(latencies) => latencies,
         Err(error) => {
-            return vec![Finding::failure(
+            let failure = Finding::failure(
                 GROUP,
                 "API server",
                 format!("no answer: {error}"),
                 "look at the address in the kubeconfig (in a pod: KUBERNETES_SERVICE_HOST), at \
                  routes and firewalls from this node to it, and at the API server",
-            )];
+            );
+            return vec![failure, unchecked("without an answer of the API server")];
         }
     };
     let mut findings = vec![latency(facts, cluster, latencies)];
@@ -40,6 +50,16 @@ pub(super) fn checks(facts: &Facts, cluster: &Cluster) -> Vec<Finding> {
     findings.push(node(cluster));
     findings.push(policies(cluster));
     findings
+}
+
+/// What rests on the finding before.
+fn unchecked(why: &str) -> Finding {
+    Finding::warning(
+        GROUP,
+        "not checked",
+        format!("rights, this node's Node and policies, {why}"),
+        "mend what is said before, and ask again",
+    )
 }
 
 fn latency(facts: &Facts, cluster: &Cluster, latencies: &[f64]) -> Finding {
@@ -127,15 +147,20 @@ fn node(cluster: &Cluster) -> Finding {
     let name = match &cluster.node {
         Ok(name) => name,
         Err(error) => {
-            return Finding::failure(GROUP, what, error.clone(), "give --node-name NAME");
+            let found = format!("this node's name is not known: {error}");
+            let remedy = "give --node-name the name that `kubectl get nodes` has for this machine";
+            return Finding::failure(GROUP, what, found, remedy);
         }
     };
+    // Where the daemon is told another name, another Node counts.
+    let by =
+        if cluster.is_node_given { "" } else { " (by the host name; --node-name gives another)" };
     match &cluster.node_object {
         None => Finding::warning(
             GROUP,
             what,
-            format!("whether there is a Node {name} is not known: it may not be read"),
-            "see rights above",
+            format!("whether there is a Node {name}{by} is not known: it may not be read"),
+            "give the rights that are named above, or --kubeconfig with one that has them",
         ),
         Some(Err(error)) => Finding::warning(
             GROUP,
@@ -146,7 +171,7 @@ fn node(cluster: &Cluster) -> Finding {
         Some(Ok(None)) => Finding::failure(
             GROUP,
             what,
-            format!("there is no Node {name}"),
+            format!("there is no Node {name}{by}"),
             "give --node-name the name that `kubectl get nodes` has for this machine",
         ),
         Some(Ok(Some(node))) if node.is_excluded => Finding::warning(
@@ -161,7 +186,9 @@ fn node(cluster: &Cluster) -> Finding {
             format!("Node {name} is not Ready, and holds no VIPs"),
             format!("kubectl describe node {name}"),
         ),
-        Some(Ok(Some(_))) => Finding::ok(GROUP, what, format!("Node {name} is there and Ready")),
+        Some(Ok(Some(_))) => {
+            Finding::ok(GROUP, what, format!("Node {name} is there and Ready{by}"))
+        }
     }
 }
 

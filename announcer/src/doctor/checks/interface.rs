@@ -4,7 +4,7 @@ use super::hooks;
 use crate::{
     datapath::netlink::InterfaceFacts,
     doctor::{
-        facts::{Facts, Network},
+        facts::{Daemon, Facts, Network, Pulse},
         report::{Finding, Group},
     },
     intent::eligibility::LinkState,
@@ -187,10 +187,19 @@ fn daemon(facts: &Facts) -> Finding {
             "start the announcer, or remove what is left with `announcer detach`",
         ),
         Ok(None) => Finding::ok(GROUP, "daemon", "none runs in this network namespace"),
-        Ok(Some(who)) => Finding::ok(
+        Ok(Some(Daemon { holder, pulse: Pulse::Turns })) => Finding::ok(
             GROUP,
             "daemon",
-            format!("{who} runs; a second one would be refused (exit code 5)"),
+            format!("{holder} runs; a second one would be refused (exit code 5)"),
+        ),
+        Ok(Some(Daemon { holder, pulse: Pulse::Hangs(why) })) => {
+            Finding::failure(GROUP, "daemon", format!("{holder} hangs: {why}"), holder.remedy())
+        }
+        Ok(Some(Daemon { holder, pulse: Pulse::Unknown(why) })) => Finding::warning(
+            GROUP,
+            "daemon",
+            format!("{holder} runs; whether it does its work is not known: {why}"),
+            "ask again, as root: `announcer live`",
         ),
         Err(error) => Finding::warning(
             GROUP,

@@ -5,14 +5,20 @@
 
 use super::*;
 use crate::{
-    datapath::netlink::{AttachedMode, AttachedProgram, InterfaceFacts},
+    datapath::{
+        namespace::Holder,
+        netlink::{AttachedMode, AttachedProgram, InterfaceFacts},
+        survey::Found,
+    },
     doctor::{
-        facts::{Cluster, NodeObject, Right},
+        facts::{Cluster, Daemon, NodeObject, Pulse, Right},
         report::{Level, Report},
         rights::RULES,
     },
     types::IfIndex,
 };
+
+mod cluster;
 
 /// A node whose uplink ens18 is a veth, without a cluster.
 fn veth() -> Facts {
@@ -43,6 +49,10 @@ fn without_capability(facts: &mut Facts, name: &str) {
     own.retain(|own| own != name && own != "CAP_SYS_ADMIN");
 }
 
+fn running(pulse: Pulse) -> Found<Option<Daemon>> {
+    Ok(Some(Daemon { holder: Holder { pid: Some(77), command: None }, pulse }))
+}
+
 fn add_interface(facts: &mut Facts, name: &str, kind: &str) -> IfIndex {
     let mut added = InterfaceFacts::example(99, name);
     added.kind = Some(kind.to_owned());
@@ -66,6 +76,7 @@ fn cluster() -> Cluster {
     Cluster {
         namespace: "announcer-system".to_owned(),
         node: Ok("node-1".to_owned()),
+        is_node_given: true,
         credentials: Ok(()),
         latencies_ms: Ok(vec![1.5, 2.0, 2.5, 3.0]),
         version: Some("v1.34.0".to_owned()),
@@ -206,7 +217,19 @@ fn interfaces() {
         (|f| network(f).snapshot.on_link.clear(), W, "it has no networks", "ip address add"),
         (|f| f.settings.static_vips = vec!["198.51.100.1".into()], W, "in none of", "choose"),
         (|f| f.settings.static_vips = vec!["224.0.0.1".into()], F, "multicast", "--static-vip"),
-        (|f| f.daemon = Ok(Some("process 77".into())), O, "process 77 runs", ""),
+        (|f| f.daemon = running(Pulse::Turns), O, "process 77 runs", ""),
+        (
+            |f| f.daemon = running(Pulse::Hangs("it has not answered for 2s".to_owned())),
+            F,
+            "process 77 hangs: it has not answered for 2s",
+            "kill -CONT 77",
+        ),
+        (
+            |f| f.daemon = running(Pulse::Unknown("for root only".to_owned())),
+            W,
+            "not known: for root only",
+            "announcer live",
+        ),
         (|f| hooks(f).own_program = Some(7), W, "but no daemon runs", "announcer detach"),
         (
             |f| ens18(f).master = Some(add_interface(f, "br0", "bridge")),
@@ -299,7 +322,7 @@ fn our_own_program_is_not_somebody_elses() {
     let mut facts = veth();
     xdp(&mut facts, 7, AttachedMode::Generic);
     hooks(&mut facts).own_program = Some(7);
-    facts.daemon = Ok(Some("process 77".into()));
+    facts.daemon = running(Pulse::Turns);
     let findings = all(&facts);
     assert!(findings.iter().all(|it| it.level == Level::Ok), "{findings:#?}");
     assert!(findings.iter().any(|it| it.found.contains("is attached: program id 7")));
@@ -355,38 +378,6 @@ fn machines_and_clocks() {
         (|f| f.clock.measured_ppm = 5_000.0, W, "measured 5000 ppm", "chronyc"),
         (|f| f.clock.set_ppm = Ok(-100_100.0), F, "leases bear 200000 ppm", "chronyc"),
         (|f| f.clock.source = Some("hpet".into()), W, "hpet", "dmesg"),
-    ]);
-}
-
-#[test]
-fn clusters() {
-    check(&[
-        (|f| f.cluster = Some(cluster()), O, "Kubernetes v1.34.0 answers within 3.0 ms", ""),
-        (|f| of_cluster(f).credentials = Err("no file".into()), F, "no file", "--kubeconfig"),
-        (|f| of_cluster(f).latencies_ms = Err("refused".into()), F, "no answer: refused", "routes"),
-        // A renewal is given up after (2.4 s - 1 s) / 2.
-        (|f| of_cluster(f).latencies_ms = Ok(vec![300.0]), W, "given up after 700 ms", "etcd"),
-        (|f| of_cluster(f).latencies_ms = Ok(vec![3.0, 701.0]), F, "within 701.0 ms", "etcd"),
-        (|f| refuse(f, "services"), F, "may not list, watch services", "kubectl apply -k"),
-        (|f| refuse(f, "leases"), F, "leases.coordination.k8s.io", "announcer-system"),
-        (|f| refuse(f, "services/status"), W, "does nothing", "components/service-condition"),
-        (|f| refuse(f, "events"), W, "not as Events", "kubectl apply -k"),
-        (
-            |f| of_cluster(f).rights[0].is_allowed = Err("404".into()),
-            W,
-            "cannot be asked for",
-            "rbac.yaml",
-        ),
-        (|f| of_cluster(f).node_object = Some(Ok(None)), F, "no Node node-1", "--node-name"),
-        (|f| of_cluster(f).node_object = None, W, "may not be read", "rights"),
-        (|f| of_cluster(f).node = Err("Node_1".into()), F, "Node_1", "--node-name"),
-        (
-            |f| of_cluster(f).node_object = Some(Ok(Some(NodeObject::default()))),
-            W,
-            "not Ready",
-            "kubectl describe node",
-        ),
-        (|f| of_cluster(f).serves_policies = Ok(false), O, "are not served", "deploy/crds"),
     ]);
 }
 

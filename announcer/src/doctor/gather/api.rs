@@ -37,6 +37,7 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     let mut cluster = Cluster {
         namespace,
         node,
+        is_node_given: args.kubernetes.node_name.is_some(),
         credentials: Ok(()),
         latencies_ms: Err(UNASKED.to_owned()),
         version: None,
@@ -158,7 +159,7 @@ async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
     match tokio::time::timeout(PATIENCE, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => Err(Trouble::Api(status)),
-        Ok(Err(error)) => Err(Trouble::Other(with_sources(&error))),
+        Ok(Err(error)) => Err(Trouble::Other(client::reason(&error))),
         Err(_) => Err(Trouble::Other(format!("no answer within {PATIENCE:?}"))),
     }
 }

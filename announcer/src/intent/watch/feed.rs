@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::rights::Rights;
 use crate::{
     backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced},
+    client,
     intent::{
         index::{BadPolicy, Kind, Object, ObjectKey, key},
         policy::L2AnnouncementPolicy,
@@ -168,7 +169,7 @@ fn translate<K: ResourceExt>(
         Ok(watcher::Event::Apply(found)) => Fed::Applied(object(found)),
         Ok(watcher::Event::Delete(gone)) => Fed::Deleted(key(gone.meta())),
         Err(error) => {
-            let text = error.to_string();
+            let text = client::watch_reason(&error);
             match code(&error) {
                 Some(404) => Fed::Absent,
                 Some(403) => Fed::Forbidden(text),

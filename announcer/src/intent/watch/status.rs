@@ -18,9 +18,12 @@ use kube::{
 use serde_json::json;
 use tracing::debug;
 
-use crate::intent::{
-    index::{ACCEPTED, PolicyStatus},
-    policy::L2AnnouncementPolicy,
+use crate::{
+    client,
+    intent::{
+        index::{ACCEPTED, PolicyStatus},
+        policy::L2AnnouncementPolicy,
+    },
 };
 
 /// Random waits are spread over this much per node, so that mostly one writes
@@ -134,7 +137,7 @@ async fn write(api: Api<L2AnnouncementPolicy>, status: PolicyStatus) -> Step {
         // Somebody was faster, or the policy is another by now.
         Err(kube::Error::Api(answer)) if answer.code == 409 => AFTER_WRITE,
         Err(error) => {
-            debug!(policy = name, %error, "status not written");
+            debug!(policy = name, error = client::reason(&error), "status not written");
             AFTER_FAILURE
         }
     };

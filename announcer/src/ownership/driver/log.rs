@@ -1,16 +1,21 @@
 //! What a person reads of the protocol.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tracing::{debug, info, warn};
 
-use super::super::{
-    lease::{Answer, Claim, Reply, Request},
-    machine::Candidacy,
+use super::{
+    super::{
+        lease::{Answer, Claim, Reply, Request},
+        machine::{Candidacy, Machine, WithoutApi},
+        report::VipState,
+        store,
+    },
+    witness::verb,
 };
 use crate::{
-    causes::with_sources,
-    types::{BootTime, Session},
+    client,
+    types::{BootTime, NodeName, Session, Vip},
     wire_state::{WireEntry, WireState},
 };
 
@@ -33,7 +38,10 @@ impl Log {
         match session {
             Some(session) => info!(%session, "session open"),
             None if ending => info!("session closed"),
-            None => warn!("session over: answering for nothing until a new one is open"),
+            None => warn!(
+                "session over: another node ended it, having heard nothing of this one for a lease \
+                 duration, or its lease was deleted; answering for nothing until a new one is open"
+            ),
         }
         self.session = session.cloned();
         session.is_some()
@@ -61,28 +69,32 @@ impl Log {
         }
     }
 
-    pub(super) fn request(
+    /// A request failed; `machine` has taken that in.
+    pub(super) fn failed(
         &mut self,
+        now: BootTime,
+        machine: &Machine,
         request: &Request,
-        answer: &Answer,
         error: Option<&kube::Error>,
     ) {
-        let now = BootTime::now();
-        let failed = matches!(answer, Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed));
-        if failed {
-            // Of a TLS handshake that failed kube itself says no more than that nobody could
-            // be connected to.
-            let error =
-                error.map_or_else(|| "no answer in time".to_owned(), |error| with_sources(error));
-            if self.failing.is_none() {
-                warn!(error, ?request, "a request to the API server failed; trying again");
-            } else {
-                debug!(error, ?request, "still no answer from the API server");
-            }
-            let since = self.failing.take().map_or(now, |(since, _)| since);
-            self.failing = Some((since, error));
-            return;
+        let error = error.map_or_else(|| "no answer in time".to_owned(), client::reason);
+        let since = self.failing.take().map(|(since, _)| since);
+        let what = Told { request, me: &machine.settings().me };
+        if since.is_none() {
+            let again = rounded(machine.next_attempt(now, request).since(now));
+            let means = meaning(machine.without_api(now));
+            warn!(
+                "a request to the API server failed: {what}: {error}; {means}; next attempt in \
+                 {again:?}"
+            );
+        } else {
+            debug!("still no answer from the API server: {what}: {error}");
         }
+        self.failing = Some((since.unwrap_or(now), error));
+    }
+
+    /// A request did not fail.
+    pub(super) fn request(&mut self, now: BootTime, request: &Request, answer: &Answer) {
         if let Some((since, _)) = self.failing.take() {
             let gap = now.since(since);
             info!(after = ?rounded(gap), "requests to the API server succeed again");
@@ -107,7 +119,13 @@ impl Log {
         }
     }
 
-    pub(super) fn wire(&self, old: Option<&WireState>, new: Option<&WireState>) {
+    /// What changes on the wire; `why` says of a VIP why it is silent.
+    pub(super) fn wire(
+        &self,
+        old: Option<&WireState>,
+        new: Option<&WireState>,
+        why: impl Fn(Vip) -> String,
+    ) {
         let Some(new) = new else { return };
         let answers = |state: Option<&WireState>, vip| {
             matches!(state.and_then(|s| s.vips.get(vip)), Some(WireEntry::Answer { .. }))
@@ -121,7 +139,7 @@ impl Log {
             }
             match (answers(old, vip), answers(Some(new), vip)) {
                 (false, true) => info!(%vip, "answering"),
-                (true, false) => info!(%vip, "silent"),
+                (true, false) => info!(%vip, why = why(*vip), "silent"),
                 _ => {}
             }
         }
@@ -130,6 +148,65 @@ impl Log {
                 info!(%vip, "no longer announced by any Service");
             }
         }
+    }
+}
+
+/// A request as a person would say it.
+struct Told<'a> {
+    request: &'a Request,
+    me: &'a NodeName,
+}
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request, me } = self;
+        let name = match request {
+            Request::ReadNode(node) | Request::WriteNode { node, .. } => {
+                store::node_lease_name(node)
+            }
+            Request::ReadVip(vip) | Request::WriteVip { vip, .. } => store::vip_lease_name(*vip),
+        };
+        write!(f, "{} leases/{name} ", verb(request))?;
+        match request {
+            Request::ReadNode(node) if node == *me => f.write_str("(this node's session)"),
+            Request::ReadNode(node) => write!(f, "({node}'s session)"),
+            Request::WriteNode { node, open, .. } => match (node == *me, open) {
+                (true, true) => f.write_str("(this node's session, to renew it)"),
+                (true, false) => {
+                    f.write_str("(this node's session, before it is opened or at its end)")
+                }
+                (false, _) => write!(f, "({node}'s session, to end it: it is silent)"),
+            },
+            Request::ReadVip(vip) => write!(f, "({vip})"),
+            Request::WriteVip { vip, claim: Claim::Held { .. }, .. } => {
+                write!(f, "({vip}, to take it)")
+            }
+            Request::WriteVip { vip, claim: Claim::Released { .. } | Claim::Unclear, .. } => {
+                write!(f, "({vip}, to give it away)")
+            }
+        }
+    }
+}
+
+fn meaning(without_api: WithoutApi) -> String {
+    match without_api {
+        WithoutApi::Nothing => "this node holds no VIPs until it has a session".to_owned(),
+        WithoutApi::AnsweredOn => "VIPs held here stay up".to_owned(),
+        WithoutApi::AnsweredFor(left) => {
+            format!(
+                "VIPs held here stay up for {:?} at most (--on-api-loss withdraw)",
+                rounded(left)
+            )
+        }
+    }
+}
+
+/// Why a VIP that was answered is not any more.
+pub(super) fn why_silent(state: &VipState, holder: Option<&NodeName>) -> String {
+    match (state.what_next(), holder) {
+        ((Some(next), _), _) => format!("{}: {next}", state.name()),
+        ((None, _), Some(holder)) => format!("{holder} holds it"),
+        ((None, _), None) => state.name().to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@ impl Driver {
         let session = heartbeat.session().map(|s| (s.clone(), heartbeat.opened_at()));
         let cluster = Membership {
             node: machine.settings().me.clone(),
+            lease_duration: machine.settings().timing.lease_duration(),
             valid_until: heartbeat.valid_until(),
             on_trust: !heartbeat.valid(now) && heartbeat.may_hold_on(now),
             session,

@@ -25,6 +25,17 @@ pub struct Witness {
     pub health: Health,
 }
 
+/// The verb, as in Kubernetes' rules of access.
+pub(super) const fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::ReadNode(_) | Request::ReadVip(_) => "get",
+        Request::WriteNode { expect: None, .. } | Request::WriteVip { expect: None, .. } => {
+            "create"
+        }
+        Request::WriteNode { .. } | Request::WriteVip { .. } => "update",
+    }
+}
+
 impl Driver {
     /// Why a VIP is taken is known while its request goes out.
     pub(super) fn note_attempt(&mut self, request: &Request) {
@@ -72,14 +83,7 @@ impl Driver {
             Answer::Node(Reply::Conflict) | Answer::Vip(Reply::Conflict) => RequestResult::Conflict,
             Answer::Node(Reply::Failed) | Answer::Vip(Reply::Failed) => RequestResult::Failed,
         };
-        let verb = match request {
-            Request::ReadNode(_) | Request::ReadVip(_) => "get",
-            Request::WriteNode { expect: None, .. } | Request::WriteVip { expect: None, .. } => {
-                "create"
-            }
-            Request::WriteNode { .. } | Request::WriteVip { .. } => "update",
-        };
-        metrics.requested(verb, "leases", result);
+        metrics.requested(verb(request), "leases", result);
         if let Request::WriteNode { node, open: true, .. } = request
             && *node == self.machine.settings().me
         {

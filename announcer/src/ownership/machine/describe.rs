@@ -1,9 +1,12 @@
 //! What the machine has to say about one VIP: for people, status and metrics. Pure;
 //! nothing is decided here.
 
+use std::time::Duration;
+
 use super::{
     super::{
-        lease::Claim,
+        heartbeat::OnApiLoss,
+        lease::{Claim, Request},
         vip::{Slot, Standing},
     },
     Candidacy, Machine, Settings,
@@ -69,6 +72,17 @@ pub enum Wait {
     },
     /// Other nodes: this one is giving everything up.
     Drain,
+}
+
+/// What an API server that is silent means for the VIPs of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutApi {
+    /// This node is in no session, and holds none.
+    Nothing,
+    /// They are answered on, until a rival announces them.
+    AnsweredOn,
+    /// They are answered for so long.
+    AnsweredFor(Duration),
 }
 
 /// Why a VIP was free to be taken.
@@ -177,6 +191,35 @@ impl Machine {
             },
         };
         Some((why, slot.free_since.or(slot.missing_since)?, from.cloned()))
+    }
+
+    /// When what this request was for is tried again, after it failed.
+    pub fn next_attempt(&self, now: BootTime, request: &Request) -> BootTime {
+        let at = match request {
+            Request::ReadNode(node) | Request::WriteNode { node, .. } => {
+                let mine = *node == self.settings.me;
+                if mine {
+                    Some(self.heartbeat.next_attempt())
+                } else {
+                    self.peers.next_attempt(node)
+                }
+            }
+            Request::ReadVip(vip) | Request::WriteVip { vip, .. } => {
+                self.slots.get(vip).map(|slot| slot.retry_at)
+            }
+        };
+        at.unwrap_or(now).max(now)
+    }
+
+    /// What becomes of the VIPs held here while the API server does not answer.
+    pub fn without_api(&self, now: BootTime) -> WithoutApi {
+        match (self.heartbeat.session(), self.settings.on_api_loss) {
+            (None, _) => WithoutApi::Nothing,
+            (Some(_), OnApiLoss::Hold) => WithoutApi::AnsweredOn,
+            (Some(_), OnApiLoss::Withdraw) => {
+                WithoutApi::AnsweredFor(self.heartbeat.valid_until().since(now))
+            }
+        }
     }
 
     /// The node that the VIP's lease names now, if it is held by anybody.

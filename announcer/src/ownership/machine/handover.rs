@@ -21,7 +21,8 @@ use crate::types::{BootTime, NodeName, Vip};
 const FIRST_PATIENCE: u32 = 3;
 /// No longer than so many times the first.
 const MOST_PATIENCE: u32 = 64;
-/// A node that came back is trusted with VIPs again after so many lease durations.
+/// A node that came back, or that gave a VIP up and goes on, is trusted with VIPs again after
+/// so many lease durations.
 const SETTLED_AFTER: u32 = 3;
 
 impl Machine {
@@ -131,13 +132,21 @@ impl Machine {
         let live = self.peers.live().filter(|n| wanted.eligible.contains(*n));
         let candidates = live.chain([&self.settings.me]);
         let heir = placement::vip_first(vip, &wanted.preferred, candidates)?.clone();
-        let settled_at = self.peers.live_since(&heir)? + self.settled_after();
+        let settled_at = self.peers.steady_since(&heir)? + self.settled_after();
         let at = settled_at.max(slot.offer_after);
         if now < at {
             return Some(at);
         }
         self.misplaced.insert(vip, heir);
         None
+    }
+
+    /// Another node gives a VIP to whoever comes first. It leaves, or may not have it for a
+    /// reason that only it knows: nothing is offered to it until it is seen to stay.
+    pub(super) fn note_leaving(&mut self, now: BootTime, node: &NodeName) {
+        self.peers.gives_up(now, node);
+        let theirs = self.misplaced.iter().filter(|(_, heir)| *heir == node);
+        self.dirty.extend(theirs.map(|(vip, _)| *vip));
     }
 
     fn settled_after(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::{
     conflict::{LastClaim, Stranger},
+    datapath::namespace::Holder,
     intent::desired::{Candidacy, ServiceRef},
     ownership::{
         machine::Wait,
@@ -29,6 +30,7 @@ fn member() -> Membership {
     Membership {
         node: node("node-1"),
         session: Some((Session::new("8d6f8d43-8ea5-4f0a-b1a7-2f3bfc3a7d16", 3), ago(40))),
+        lease_duration: Duration::from_secs(3),
         valid_until: NOW + Duration::from_millis(2300),
         on_trust: false,
         candidacy: Some(Candidacy::Candidate),
@@ -176,6 +178,26 @@ fn a_daemon_whose_ownership_hangs_shows_what_is_pinned() {
     let json = serde_json::to_value(&status).expect("json");
     assert_eq!(json["daemon"]["responsive"], false);
     assert_eq!(json.get("vips"), None);
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told_from_none_and_from_one_that_cannot_be_asked() {
+    let holder = Holder { pid: Some(4711), command: Some("announcer run".to_owned()) };
+    let error = "for root only".to_owned();
+    for (daemon, expected) in [
+        (Daemon::Absent, json!({ "state": "absent" })),
+        (Daemon::Hung(holder), json!({ "state": "hung", "pid": 4711, "command": "announcer run" })),
+        (Daemon::Unknown { error }, json!({ "state": "unknown", "error": "for root only" })),
+    ] {
+        let status = Status::new(&[ens18()], NOW).with_unasked(daemon);
+        let json = serde_json::to_value(&status).expect("json");
+        assert_eq!(json["daemon"], expected);
+        assert!(status.to_string().contains("answering until +1.9 s"), "{status}");
+        let hangs = status.to_string().contains("process 4711 (`announcer run`)");
+        assert_eq!(hangs, expected["state"] == "hung");
+    }
+    let running = serde_json::to_value(status(Some(&report([])))).expect("json");
+    assert_eq!(running["daemon"]["state"], "running");
 }
 
 #[test]

@@ -95,16 +95,28 @@ fn a_daemon_that_runs_on_pushes_the_deadline_on() {
 }
 
 #[test]
+fn what_is_answered_where_is_logged_once() {
+    let scene = Scene::on_switch(HOOK);
+    let daemon = scene.answering();
+    daemon.wait_for_log("answering for 192.0.2.10 on ens18", SOON).unwrap();
+    // Longer than the validity.
+    scene.probe().wait_requests(4000).unwrap();
+    let said = daemon.log().into_iter().filter(|line| line.text.contains("answering for"));
+    assert_eq!(said.count(), 1, "{}", daemon.print());
+}
+
+#[test]
 fn detach_removes_what_a_killed_daemon_left() {
     let scene = Scene::on_switch(HOOK);
     scene.answering_with(&PATIENT).kill().unwrap();
     assert!(scene.program().is_some() && scene.pins().exists());
     let probe = scene.probe();
     probe.wait_answer_by(NODE_MAC, SOON).unwrap();
-    for _ in 0..2 {
-        // The second time there is nothing to do.
+    // The second time there is nothing to do.
+    for said in ["detached from ens18", "nothing is attached or pinned"] {
         let mut detach = DaemonBuilder::new("detach").unwrap().start(&scene.node).unwrap();
         assert_eq!(detach.wait_exit(SOON).unwrap().code(), Some(0), "{}", detach.print());
+        detach.wait_for_log(said, SOON).unwrap();
         scene.assert_clean();
     }
     probe.wait_until_dark(DARK, SOON).unwrap();
@@ -151,5 +163,5 @@ fn status_tells_what_is_answered_with_and_without_a_daemon() {
     assert_eq!(asked.pointer("/vips/0/state"), Some(&"held".into()), "{asked}");
     assert_eq!(asked.pointer("/daemon/cluster"), Some(&Value::Null), "{asked}");
     daemon.kill().unwrap();
-    assert_eq!(assert_told().get("daemon"), None);
+    assert_eq!(assert_told().pointer("/daemon/state"), Some(&"absent".into()));
 }

@@ -93,6 +93,87 @@ fn what_is_offered_to_a_node_that_dies_comes_back_at_once() {
     );
 }
 
+/// This node has taken a VIP of the other node's, which gave it to whoever comes first.
+fn given_up_by_node_2() -> (Bench, Vip) {
+    let both = nodes(&[ME, "node-2"]);
+    let vip = sorted_out(&both).1[0];
+    let mut bench = Bench::new(settings(), on(&[vip], &both), &["node-2"]);
+    bench.held_by(vip, "node-2");
+    assert_eq!(bench.pass(seconds(20)), [], "it is in its place");
+    bench.claimed(vip, Claim::Released { offered_by: Some(node("node-2")), offered_to: None });
+    for (vip, claim) in bench.pass(Duration::ZERO) {
+        bench.grant(vip, claim);
+    }
+    assert!(bench.machine.holds(vip));
+    (bench, vip)
+}
+
+#[test]
+fn what_a_node_gives_up_is_not_offered_to_it_while_it_may_be_leaving() {
+    let (mut bench, vip) = given_up_by_node_2();
+    assert_eq!(bench.pass(seconds(8)), [], "it may be about to end its session");
+    bench.session("node-2", 2, false);
+    bench.session("node-2", 3, true);
+    assert_eq!(bench.pass(Duration::from_millis(8900)), [], "it has just returned");
+    assert_eq!(bench.pass(seconds(1)), [(vip, to_node_2())], "it stays");
+}
+
+#[test]
+fn a_node_that_goes_on_after_it_gave_a_vip_up_gets_it_back_in_time() {
+    let (mut bench, vip) = given_up_by_node_2();
+    let sent = bench.pass(seconds(9));
+    assert_eq!(sent, [(vip, to_node_2())], "it had lost its endpoint, or a cable, for a while");
+}
+
+#[test]
+fn what_waits_to_be_offered_stays_when_its_heir_begins_to_leave() {
+    let (mut bench, theirs) = crowded(settings());
+    bench.pass(Duration::from_millis(8900));
+    let offers = bench.pass(seconds(1));
+    assert!(!offers.is_empty() && offers.len() < theirs.len(), "more are waiting: {offers:?}");
+    let (other, _) = offers[0].clone();
+    bench.grant(other, to_node_2());
+    bench.held_by(other, "node-2");
+    bench.claimed(other, Claim::Released { offered_by: Some(node("node-2")), offered_to: None });
+    let sent = bench.pass(seconds(8));
+    let to_who_leaves = sent.iter().filter(|(_, claim)| *claim == to_node_2());
+    assert_eq!(to_who_leaves.count(), 0, "{sent:?}");
+}
+
+proptest::proptest! {
+    /// Whatever others give up, and whenever: who did so within three lease durations is
+    /// offered nothing.
+    #[test]
+    fn nothing_is_offered_to_who_has_just_given_something_up(
+        events in proptest::collection::vec((0..4_usize, 0..60_u8, 0..6000_u64), 1..40),
+    ) {
+        let three = nodes(&[ME, "node-2", "node-3"]);
+        let vips: Vec<Vip> = (1..=60).map(vip).collect();
+        let mut bench = Bench::new(settings(), on(&vips, &three), &["node-2", "node-3"]);
+        let mut gave_up = BTreeMap::new();
+        for (what, which, ms) in events {
+            let (vip, other) = (vips[usize::from(which)], ["node-2", "node-3"][what % 2]);
+            if what < 2 {
+                bench.held_by(vip, other);
+            } else {
+                let offered_by = Some(node(other));
+                bench.claimed(vip, Claim::Released { offered_by, offered_to: None });
+                gave_up.insert(node(other), bench.now);
+            }
+            // In steps that are shorter than what is looked for.
+            for _ in 0..=ms / 100 {
+                for (vip, claim) in bench.pass(Duration::from_millis(100)) {
+                    if let Claim::Released { offered_to: Some(heir), .. } = &claim {
+                        let since = gave_up.get(heir).map(|at| bench.now.since(*at));
+                        proptest::prop_assert!(since.is_none_or(|since| since >= seconds(9)));
+                    }
+                    bench.grant(vip, claim);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_offered_to_one_is_taken_by_that_one_or_later() {
     let three = nodes(&[ME, "node-2", "node-3"]);
