@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use self::switch::Switch;
 pub use self::{
-    cluster::{ApiArgs, SelectionArgs},
+    cluster::{ApiArgs, DEFAULT_NAMESPACE, SelectionArgs},
     doctor::DoctorArgs,
     explain::{ExplainArgs, OverviewArgs},
     probe::ProbeArgs,

@@ -7,6 +7,7 @@
 
 pub mod announce;
 pub mod backoff;
+pub mod causes;
 pub mod cli;
 pub mod client;
 pub mod condition;

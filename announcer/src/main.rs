@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use announcer::{
+    causes::with_causes,
     cli::{Cli, Command, LogFormat, OverviewArgs, RunArgs},
     config::Config,
     daemon::{self, DaemonError},
@@ -86,7 +87,8 @@ fn config(args: RunArgs, effective: &Effective) -> Result<Config, Failure> {
         let origins = effective.origins(error.flags());
         let mut failure = Failure::from(error);
         if !origins.is_empty() {
-            failure.error = anyhow::anyhow!("{:#} ({})", failure.error, origins.join(", "));
+            failure.error =
+                anyhow::anyhow!("{} ({})", with_causes(failure.error.as_ref()), origins.join(", "));
         }
         failure
     })
@@ -111,6 +113,6 @@ fn log(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter
 
 #[expect(clippy::print_stderr, reason = "the last words of a command belong on standard error")]
 fn complain(Failure { code, error }: &Failure) -> ExitCode {
-    eprintln!("announcer: {error:#}");
+    eprintln!("announcer: {}", with_causes(error.as_ref()));
     ExitCode::from(*code as u8)
 }

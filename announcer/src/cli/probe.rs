@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::OutputFormat;
+use super::{DEFAULT_NAMESPACE, OutputFormat};
 use crate::types::Vip;
 
 /// Flags of `announcer probe`.
@@ -45,7 +45,7 @@ pub struct ProbeArgs {
     #[arg(
         long,
         env = "ANNOUNCER_NAMESPACE",
-        default_value = "announcer-system",
+        default_value = DEFAULT_NAMESPACE,
         value_name = "NAME"
     )]
     pub namespace: String,

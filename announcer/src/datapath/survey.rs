@@ -23,7 +23,7 @@ use super::{
     pins::PinDir,
     xdp_features,
 };
-use crate::types::IfIndex;
+use crate::{causes::with_causes, types::IfIndex};
 
 /// So many VIPs have room in the maps of a trial.
 const FEW_VIPS: u32 = 64;
@@ -77,7 +77,7 @@ pub struct BpfFs {
 
 /// The kernel's version as distributions know it: Ubuntu's, for one, is not that of uname.
 pub fn kernel_version() -> Found<[u32; 3]> {
-    let code = KernelVersion::current().map_err(|error| with_sources(&error))?.code();
+    let code = KernelVersion::current().map_err(|error| with_causes(&error))?.code();
     Ok([code >> 16, code >> 8 & 0xff, code & 0xff])
 }
 
@@ -101,10 +101,10 @@ fn load_own_programs() -> Found<()> {
     for map in [abi::VIPS, abi::VIP_ANSWERED, abi::VIP_CLAIMED] {
         loader.map_max_entries(map, FEW_VIPS);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| with_sources(&error))?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| with_causes(&error))?;
     for hook in EffectiveHook::ALL {
         object::load_program(&mut ebpf, hook)
-            .map_err(|error| format!("{hook}: {}", with_sources(&error)))?;
+            .map_err(|error| format!("{hook}: {}", with_causes(&error)))?;
     }
     Ok(())
 }
@@ -159,18 +159,5 @@ fn own_program(index: IfIndex) -> Option<u32> {
 }
 
 fn found<T, E: Error + 'static>(result: Result<T, E>) -> Found<T> {
-    result.map_err(|error| with_sources(&error))
-}
-
-/// An error with what caused it, in one line.
-pub fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    let mut parts: Vec<String> = Vec::new();
-    for part in chain.map(ToString::to_string) {
-        // Many errors say their source's text themselves.
-        if !parts.last().is_some_and(|last| last.ends_with(&part)) {
-            parts.push(part);
-        }
-    }
-    parts.join(": ")
+    result.map_err(|error| with_causes(&error))
 }

@@ -26,6 +26,7 @@ use super::{
     lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     pace::Pace,
+    profile,
     store::Store,
     tenures::Tenures,
     watch::{self as leases, LeaseEvent},
@@ -343,6 +344,7 @@ impl Driver {
             self.claims.claim_first(now, vip);
         }
         self.claims.follow(now, &mut state);
+        self.store.set_conflicts(profile::conflicts(&self.claims));
         self.tell();
         let state = Some(Arc::new(state));
         let log = &mut self.log;

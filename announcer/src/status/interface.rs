@@ -1,10 +1,11 @@
 //! One interface: what is attached to it, and what its maps say.
 
-use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    causes::with_causes,
     datapath::{EffectiveHook, Inspection, PinnedMaps, PinnedVip},
     types::{BootTime, MacAddr, Vip},
     uplink::Uplink,
@@ -100,7 +101,7 @@ impl InterfaceStatus {
             hook_cost: found.hook.map(EffectiveHook::known_cost).map(str::to_owned),
             maps: match &found.maps {
                 Ok(maps) => readable(maps, found.uplink.as_ref(), now),
-                Err(error) => MapsStatus::Unreadable { error: with_sources(error) },
+                Err(error) => MapsStatus::Unreadable { error: with_causes(error) },
             },
         }
     }
@@ -146,11 +147,6 @@ fn readable(maps: &PinnedMaps, uplink: Option<&Uplink>, now: BootTime) -> MapsSt
 
 pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
-}
-
-pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl InterfaceStatus {

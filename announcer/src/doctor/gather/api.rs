@@ -9,9 +9,10 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 
 use crate::{
+    causes::with_causes,
     cli::DoctorArgs,
     client, config,
-    datapath::survey::{Found, with_sources},
+    datapath::survey::Found,
     doctor::{
         facts::{Cluster, NodeObject, Right},
         rights::{self, Rule, Scope},
@@ -31,7 +32,7 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     let namespace = args.api.namespace.clone();
     let node = match &args.node_name {
         Some(node) => Ok(node.to_string()),
-        None => config::host_name().map(|node| node.to_string()).map_err(|e| with_sources(&e)),
+        None => config::host_name().map(|node| node.to_string()).map_err(|e| with_causes(&e)),
     };
     let mut cluster = Cluster {
         namespace,
@@ -45,8 +46,12 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     };
     let patience = timing.request_timeout().max(PATIENCE);
     match client::connect(args.api.kubeconfig.as_deref(), patience).await {
-        Ok(client) => ask(&mut cluster, &client, args.service_condition).await,
-        Err(error) => cluster.credentials = Err(with_sources(&error)),
+        Ok((client, server)) => {
+            ask(&mut cluster, &client, args.service_condition).await;
+            let url = server.url();
+            cluster.latencies_ms = cluster.latencies_ms.map_err(|why| format!("{why} ({url})"));
+        }
+        Err(error) => cluster.credentials = Err(with_causes(&error)),
     }
     cluster
 }
@@ -157,7 +162,7 @@ async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
     match tokio::time::timeout(PATIENCE, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => Err(Trouble::Api(status)),
-        Ok(Err(error)) => Err(Trouble::Other(with_sources(&error))),
+        Ok(Err(error)) => Err(Trouble::Other(with_causes(&error))),
         Err(_) => Err(Trouble::Other(format!("no answer within {PATIENCE:?}"))),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::host;
 use crate::{
+    causes::with_causes,
     config::InterfacePattern,
     datapath::{
         netlink::{InterfaceFacts, Netlink, Snapshot},
@@ -18,9 +19,9 @@ const SYSCTLS: [&str; 6] =
     ["arp_ignore", "arp_announce", "arp_filter", "rp_filter", "proxy_arp", "proxy_arp_pvlan"];
 
 pub(super) async fn network(patterns: &[InterfacePattern]) -> Found<Network> {
-    let netlink = Netlink::connect().map_err(|error| survey::with_sources(&error))?;
-    let snapshot = netlink.snapshot().await.map_err(|error| survey::with_sources(&error))?;
-    let addresses = netlink.addresses().await.map_err(|error| survey::with_sources(&error))?;
+    let netlink = Netlink::connect().map_err(|error| with_causes(&error))?;
+    let snapshot = netlink.snapshot().await.map_err(|error| with_causes(&error))?;
+    let addresses = netlink.addresses().await.map_err(|error| with_causes(&error))?;
     let meant = match uplink::resolve(&snapshot, patterns) {
         Ok(uplinks) => uplinks,
         // Those that there are.

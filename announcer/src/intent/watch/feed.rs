@@ -11,7 +11,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{ApiResource, DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::{
+        ApiResource, DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta, Status,
+    },
     runtime::watcher::{self, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -19,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::rights::Rights;
 use crate::{
     backoff::{Progress, WATCH_TIMEOUT_SECONDS, paced},
+    causes::with_causes,
     intent::{
         index::{BadPolicy, Kind, Object, ObjectKey, key},
         policy::L2AnnouncementPolicy,
@@ -167,25 +170,23 @@ fn translate<K: ResourceExt>(
         Ok(watcher::Event::InitDone) => Fed::ListDone,
         Ok(watcher::Event::Apply(found)) => Fed::Applied(object(found)),
         Ok(watcher::Event::Delete(gone)) => Fed::Deleted(key(gone.meta())),
-        Err(error) => {
-            let text = error.to_string();
-            match code(&error) {
-                Some(404) => Fed::Absent,
-                Some(403) => Fed::Forbidden(text),
-                _ => Fed::Broken(text),
-            }
-        }
+        Err(error) => match status(&error) {
+            Some(Status { code: 404, .. }) => Fed::Absent,
+            Some(Status { code: 403, message, .. }) => Fed::Forbidden(message.clone()),
+            Some(Status { code, message, .. }) => Fed::Broken(format!("{message} ({code})")),
+            None => Fed::Broken(with_causes(&error)),
+        },
     }
 }
 
-/// The HTTP status of the API server's answer, if it was one.
-fn code(error: &watcher::Error) -> Option<u16> {
+/// The API server's answer, if it was one.
+const fn status(error: &watcher::Error) -> Option<&Status> {
     use watcher::Error as E;
     match error {
         E::InitialListFailed(kube::Error::Api(status))
         | E::WatchStartFailed(kube::Error::Api(status))
         | E::WatchFailed(kube::Error::Api(status))
-        | E::WatchError(status) => Some(status.code),
+        | E::WatchError(status) => Some(status),
         _ => None,
     }
 }
