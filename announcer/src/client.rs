@@ -57,6 +57,7 @@ impl fmt::Display for Server {
 pub fn reason(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        kube::Error::Service(error) => with_causes(&**error),
         error => with_causes(error),
     }
 }

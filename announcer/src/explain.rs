@@ -38,7 +38,7 @@ pub enum ExplainError {
     Credentials(#[from] ClientError),
     /// The API server does not answer.
     #[error("{0}; {1}")]
-    Gather(GatherError, Server),
+    Gather(GatherError, Box<Server>),
 }
 
 /// Explains one Service or address.
@@ -79,7 +79,7 @@ pub async fn overview(api: &ApiArgs, flags: &SelectionArgs) -> Result<Overview, 
 async fn ask(api: &ApiArgs, flags: &Selection) -> Result<Gathered, ExplainError> {
     let (client, server) = client::connect(api.kubeconfig.as_deref(), PATIENCE).await?;
     let gathered = gather::gather(&client, &api.namespace, flags).await;
-    gathered.map_err(|error| ExplainError::Gather(error, server))
+    gathered.map_err(|error| ExplainError::Gather(error, server.into()))
 }
 
 fn given(api: &ApiArgs) -> Given<'_> {

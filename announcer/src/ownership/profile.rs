@@ -212,3 +212,36 @@ fn is_word(text: &str) -> bool {
 fn is_interface_name(name: &str) -> bool {
     (1..=15).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && c != '/')
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::{
+        conflict::{OnConflict, Settings},
+        types::BootTime,
+    };
+
+    #[test]
+    fn of_too_many_conflicts_those_are_told_that_keep_a_vip_silent() {
+        let settings = Settings {
+            on_conflict: OnConflict::Defend,
+            probe_interval: Some(Settings::DEFAULT_PROBE_INTERVAL),
+            frames_per_second: NonZeroU32::MIN,
+        };
+        let mut claims = Claims::new(settings, "node-1".parse().expect("a node name"));
+        let mac = "52:54:00:00:00:07".parse().expect("a MAC");
+        let stranger = Stranger { mac, interface: "ens18".into(), probes: false };
+        let vip = |n: u8| -> Vip { format!("192.0.2.{n}").parse().expect("a VIP") };
+        // The last one meets the stranger when it is probed for.
+        claims.claim_first(BootTime::ZERO, vip(99));
+        for n in 1..=99 {
+            claims.heard(BootTime::ZERO, vip(n), stranger.clone());
+        }
+        let told = conflicts(&claims);
+        assert_eq!(told.len(), CONFLICTS);
+        assert!(told[&vip(1)].answered && !told[&vip(99)].answered);
+    }
+}

@@ -78,7 +78,7 @@ impl Case<'_> {
         match elsewhere.first() {
             Some(namespace) => {
                 let says = format!("{says}, but one in {}", elsewhere.join(", "));
-                let there = ObjectKey::new(namespace, &*key.name);
+                let there = ObjectKey::new(namespace, &key.name);
                 let remedy = remedy::explain(&there, self.given.namespace);
                 Wrong::new(Finding::NoSuchService, says).remedy(remedy)
             }
