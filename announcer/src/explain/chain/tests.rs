@@ -202,11 +202,11 @@ fn the_dead_have_said_what_they_said_of_their_links() {
 #[test]
 fn leases_in_another_namespace_leave_it_open() {
     let mut elsewhere = watched(&[], &[], 0);
-    elsewhere.elsewhere = ["kube-system".to_owned(), "lab".to_owned()].into();
+    elsewhere.elsewhere = ["lab".to_owned(), "other".to_owned()].into();
     let said = web(&elsewhere);
     assert_eq!((said.announced, said.finding), (None, Some(Finding::LeasesElsewhere)), "{said:#?}");
     assert!(!said.conclusion.contains("not announced"), "{}", said.conclusion);
-    let again = "announcer explain default/web --namespace kube-system";
+    let again = "announcer explain default/web --namespace lab";
     assert_eq!(said.remedy.as_deref(), Some(again));
     assert!(said.conclusion.contains("cannot be told") && said.conclusion.ends_with(again));
     // What is wrong whoever announces comes first where nothing can be right.
