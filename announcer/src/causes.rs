@@ -2,13 +2,13 @@
 
 use std::error::Error;
 
-/// The text of an error and of its sources, each once: many errors say their source's text
-/// themselves, and others say nothing of why.
+/// The text of an error and of its sources, nothing said twice: many errors say their source's
+/// text themselves, and others say nothing of why.
 pub fn with_sources(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |&error| error.source());
     let mut parts: Vec<String> = Vec::new();
     for part in chain.map(ToString::to_string) {
-        if !parts.last().is_some_and(|last| last.contains(&part)) {
+        if !parts.iter().any(|said| said.contains(&part)) {
             parts.push(part);
         }
     }
@@ -16,7 +16,10 @@ pub fn with_sources(error: &(dyn Error + 'static)) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -32,11 +35,19 @@ mod tests {
     #[test]
     fn each_cause_is_said_once() {
         let full = || Box::new(Told::Cause);
-        let repeats = Told::Repeats(full());
-        assert_eq!(with_sources(&repeats), "cannot write: disk is full; make room");
-        let silent = Told::Silent(Box::new(Told::Silent(full())));
-        assert_eq!(with_sources(&silent), "cannot start: disk is full");
-        let both = Told::Silent(Box::new(repeats));
+        let repeats = || Told::Repeats(full());
+        assert_eq!(with_sources(&repeats()), "cannot write: disk is full; make room");
+        let silent = || Told::Silent(full());
+        assert_eq!(with_sources(&Told::Silent(Box::new(silent()))), "cannot start: disk is full");
+        let both = Told::Silent(Box::new(repeats()));
         assert_eq!(with_sources(&both), "cannot start: cannot write: disk is full; make room");
+        let over = Told::Repeats(Box::new(silent()));
+        assert_eq!(with_sources(&over), "cannot write: cannot start; make room: disk is full");
+        let error = Err::<(), _>(silent()).context("reading it").context("at first");
+        let error = error.expect_err("it is one");
+        assert_eq!(
+            with_sources(error.as_ref()),
+            "at first: reading it: cannot start: disk is full"
+        );
     }
 }

@@ -18,7 +18,7 @@ use clap::{Arg, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use self::switch::Switch;
 pub use self::{
-    cluster::{ApiArgs, KubernetesArgs, SelectionArgs},
+    cluster::{ApiArgs, DEFAULT_NAMESPACE, KubernetesArgs, SelectionArgs},
     doctor::DoctorArgs,
     explain::{ExplainArgs, OverviewArgs},
     man::write_man_pages,

@@ -180,9 +180,18 @@ impl Claims {
         self.last_claims.get(&vip).map(|last| LastClaim { lasts, ..last.clone() })
     }
 
+    /// The VIPs that a stranger claims, too; with who it is, and whether they are answered
+    /// all the same.
+    pub fn contested(&self) -> impl Iterator<Item = (Vip, &Stranger, bool)> {
+        self.affairs.iter().filter_map(|(vip, affair)| {
+            let is_answered = matches!(affair.phase, Phase::Claimed { .. });
+            Some((*vip, &affair.conflict.as_ref()?.stranger, is_answered))
+        })
+    }
+
     /// How many VIPs of this node a stranger claims, too.
     pub fn conflicts(&self) -> usize {
-        self.affairs.values().filter(|affair| affair.conflict.is_some()).count()
+        self.contested().count()
     }
 
     /// This node holds a VIP that nobody held before: it is probed for before it is

@@ -239,7 +239,8 @@ impl Connected {
             Source::Static(vips) => Self::Static(vips),
             Source::Cluster(cluster) => {
                 let patience = timing.request_timeout();
-                let client = client::connect(cluster.kubeconfig.as_deref(), patience).await?;
+                let kubeconfig = cluster.kubeconfig.as_deref();
+                let (client, _) = client::connect(kubeconfig, patience).await?;
                 Self::Cluster(cluster, client)
             }
         })
@@ -251,7 +252,7 @@ impl Connected {
             Self::Static(_) => None,
             Self::Cluster(cluster, _) => Some(Settings::of(&cluster.selection)),
         };
-        Profile { settings, interfaces: None }
+        Profile { settings, ..Profile::default() }
     }
 
     /// What an orderly end leaves behind.

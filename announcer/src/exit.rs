@@ -16,7 +16,8 @@ pub enum Code {
     Unexpected = 1,
     /// Wrong flags or settings; clap's own code, too.
     Usage = 2,
-    /// A capability or a right is missing.
+    /// A capability or a right is missing; or `explain` cannot tell, for want of one or of
+    /// the right namespace.
     NotPermitted = 3,
     /// The kernel is too old, or lacks something.
     Unsupported = 4,
@@ -64,7 +65,7 @@ impl From<ExplainError> for Failure {
     fn from(error: ExplainError) -> Self {
         let code = match &error {
             ExplainError::Credentials(_) => Code::Usage,
-            ExplainError::Gather(_) => Code::Unexpected,
+            ExplainError::Gather(..) => Code::Unexpected,
         };
         Self { code, error: error.into() }
     }

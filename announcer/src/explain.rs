@@ -14,18 +14,17 @@ mod table;
 
 use std::time::Duration;
 
-use kube::Client;
-
 use self::{
     chain::Case,
-    facts::effective,
+    facts::{Given, effective},
     finding::Explanation,
     gather::{GatherError, Gathered},
     overview::Overview,
 };
 use crate::{
     cli::{ApiArgs, ExplainArgs, SelectionArgs},
-    client::{self, ClientError},
+    client::{self, ClientError, Server},
+    intent::index::Selection,
 };
 
 /// A person waits for the answer.
@@ -35,11 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// The kubeconfig cannot be used.
-    #[error(transparent)]
+    #[error("{0}; give --kubeconfig a file that has them")]
     Credentials(#[from] ClientError),
     /// The API server does not answer.
-    #[error(transparent)]
-    Gather(#[from] GatherError),
+    #[error("{0}; {1}")]
+    Gather(GatherError, Box<Server>),
 }
 
 /// Explains one Service or address.
@@ -47,12 +46,10 @@ pub enum ExplainError {
 /// # Errors
 /// There is nobody to ask. Rights that are missing are findings.
 pub async fn explain(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
-    let client = connect(&args.api).await?;
-    let Gathered { objects, mut leases } =
-        gather::gather(&client, &args.api.namespace, &args.selection.clone().into()).await?;
-    let records = leases.watched().records.clone();
-    let effective = effective(records.as_ref(), &args.selection.clone().into());
-    let mut case = Case::new(&objects, &effective, &args.api.namespace);
+    let flags = args.selection.clone().into();
+    let Gathered { objects, mut leases } = ask(&args.api, &flags).await?;
+    let effective = effective(leases.watched().records.as_ref(), &flags);
+    let mut case = Case::new(&objects, &effective, given(&args.api));
     loop {
         let explanation = case.explain(&args.target, leases.watched());
         let Some(limit) = explanation.undecided else { return Ok(explanation) };
@@ -67,12 +64,10 @@ pub async fn explain(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
 /// # Errors
 /// As [`explain`].
 pub async fn overview(api: &ApiArgs, flags: &SelectionArgs) -> Result<Overview, ExplainError> {
-    let client = connect(api).await?;
     let flags = flags.clone().into();
-    let Gathered { objects, mut leases } = gather::gather(&client, &api.namespace, &flags).await?;
-    let records = leases.watched().records.clone();
-    let effective = effective(records.as_ref(), &flags);
-    let mut case = Case::new(&objects, &effective, &api.namespace);
+    let Gathered { objects, mut leases } = ask(api, &flags).await?;
+    let effective = effective(leases.watched().records.as_ref(), &flags);
+    let mut case = Case::new(&objects, &effective, given(api));
     while let Some(limit) = overview::undecided(leases.watched()) {
         if !leases.watch_until(limit).await {
             break;
@@ -81,6 +76,16 @@ pub async fn overview(api: &ApiArgs, flags: &SelectionArgs) -> Result<Overview, 
     Ok(Overview::new(&mut case, leases.watched()))
 }
 
-async fn connect(api: &ApiArgs) -> Result<Client, ExplainError> {
-    Ok(client::connect(api.kubeconfig.as_deref(), PATIENCE).await?)
+async fn ask(api: &ApiArgs, flags: &Selection) -> Result<Gathered, ExplainError> {
+    let (client, server) = client::connect(api.kubeconfig.as_deref(), PATIENCE).await?;
+    let gathered = gather::gather(&client, &api.namespace, flags).await;
+    gathered.map_err(|error| ExplainError::Gather(error, server.into()))
 }
+
+fn given(api: &ApiArgs) -> Given<'_> {
+    Given { namespace: &api.namespace, kubeconfig: api.kubeconfig.as_deref() }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests;

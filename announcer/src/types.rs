@@ -67,7 +67,8 @@ impl Sub<Duration> for BootTime {
 }
 
 /// A virtual IP address that can be announced on a layer-2 segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Vip(Ipv4Addr);
 
 /// Why an address cannot be a VIP.
@@ -118,6 +119,20 @@ impl FromStr for Vip {
     fn from_str(s: &str) -> Result<Self, VipError> {
         let ip = s.parse().map_err(|_| VipError::NotAnAddress(s.to_owned()))?;
         Self::new(ip)
+    }
+}
+
+impl TryFrom<String> for Vip {
+    type Error = VipError;
+
+    fn try_from(text: String) -> Result<Self, VipError> {
+        text.parse()
+    }
+}
+
+impl From<Vip> for String {
+    fn from(vip: Vip) -> Self {
+        vip.to_string()
     }
 }
 

@@ -50,6 +50,9 @@ pub struct SelectionArgs {
     pub exclude_cordoned: bool,
 }
 
+/// Of the Leases, unless told otherwise.
+pub const DEFAULT_NAMESPACE: &str = "announcer-system";
+
 /// Flags that say where the cluster is.
 #[derive(Clone, Debug, Args)]
 pub struct ApiArgs {
@@ -62,7 +65,7 @@ pub struct ApiArgs {
     #[arg(
         long,
         env = "ANNOUNCER_NAMESPACE",
-        default_value = "announcer-system",
+        default_value = DEFAULT_NAMESPACE,
         value_name = "NAME"
     )]
     pub namespace: String,

@@ -7,8 +7,8 @@ use crate::explain::chain::Target;
 
 /// Flags of `announcer explain`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit codes: 0 announced, 6 not announced, 3 a right is missing without \
-    which it cannot be told; others as of every command.\n\n\
+#[command(after_help = "Exit codes: 0 announced, 6 not announced, 3 it cannot be told: a right \
+    is missing, or the announcers' Leases are in another namespace; others as of every command.\n\n\
     Needs these rights only: list services, nodes, endpointslices.discovery.k8s.io, \
     ingresses.networking.k8s.io, gateways.gateway.networking.k8s.io and \
     l2announcementpolicies.l2announcer.io; list and watch leases.coordination.k8s.io in the \

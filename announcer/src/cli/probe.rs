@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{
-    OutputFormat, Switch as _,
+    DEFAULT_NAMESPACE, OutputFormat, Switch as _,
     cluster::KUBERNETES,
     value::{duration, positive},
 };
@@ -72,7 +72,7 @@ pub struct ProbeArgs {
     #[arg(
         long,
         env = "ANNOUNCER_NAMESPACE",
-        default_value = "announcer-system",
+        default_value = DEFAULT_NAMESPACE,
         value_name = "NAME",
         help_heading = KUBERNETES
     )]

@@ -244,6 +244,24 @@ fn who_yields_is_silent_and_comes_back_when_nobody_answers() {
 }
 
 #[test]
+fn who_is_told_of_a_conflict_is_told_whether_it_is_answered() {
+    for (policy, is_answered) in
+        [(OnConflict::Defend, true), (OnConflict::Report, true), (OnConflict::Yield, false)]
+    {
+        let mut scene = Scene::new(policy);
+        let contested = |scene: &Scene| {
+            let contested = scene.claims.contested();
+            contested.map(|(vip, it, answered)| (vip, it.mac, answered)).collect::<Vec<_>>()
+        };
+        scene.heard(stranger(1));
+        assert_eq!(contested(&scene), [(vip(1), stranger(1).mac, is_answered)]);
+        assert_eq!(scene.seen() == Seen::Answered, is_answered);
+        scene.pass(QUIET + seconds(1));
+        assert_eq!(contested(&scene), [], "it is over");
+    }
+}
+
+#[test]
 fn patience_grows_to_five_minutes() {
     let mut scene = Scene::new(OnConflict::Yield);
     let mut pauses = Vec::new();

@@ -237,9 +237,12 @@ impl Uplinks {
             (refused.name.clone(), InterfaceProfile::without_program(LinkState::Unattached))
         });
         let attached = self.attached.iter().map(|(index, uplink)| {
-            let Uplink { name, link, mac, .. } = uplink;
+            let Uplink { name, link, mac, networks, .. } = uplink;
             let profile = match self.hooks.get(index) {
-                Some(hook) => InterfaceProfile::attached(*link, hook, *mac),
+                Some(hook) => {
+                    let networks = networks.iter().copied().map(Into::into);
+                    InterfaceProfile::attached(*link, hook, *mac).with_networks(networks)
+                }
                 None => InterfaceProfile::without_program(*link),
             };
             (name.clone(), profile)

@@ -4,23 +4,29 @@
 //! interfaces) is judged by what they say in their leases.
 
 mod lease;
+mod links;
 mod nodes;
 mod service;
+mod wire;
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
+use self::links::{Chain, Wrong};
 use super::{
-    facts::{self, Effective, Objects, Watched},
+    facts::{Effective, Given, Objects, Watched},
     finding::{Announcer, Explanation, Finding, Link, Verdict},
-    remedy,
+    remedy::{self, Remedy},
 };
 use crate::{
     intent::{
-        index::{Index, Kind, ObjectKey, key},
+        index::{Index, Kind, ObjectKey},
         watch::Unreadable,
     },
-    types::{NodeName, Vip},
+    types::Vip,
 };
+
+/// The command that shows all VIPs.
+const OVERVIEW: &str = "status --cluster";
 
 /// What is to be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,107 +76,36 @@ impl std::fmt::Display for Target {
 pub struct Case<'a> {
     objects: &'a Objects,
     effective: &'a Effective,
-    /// Of the Leases.
-    namespace: &'a str,
+    given: Given<'a>,
     index: Index,
 }
 
-/// The links so far.
-#[derive(Debug, Default)]
-struct Chain {
-    links: Vec<Link>,
-    announcers: Vec<Announcer>,
-    /// How long it can take until leases say more.
-    undecided: Option<Duration>,
-    /// Something that has to be known cannot be.
-    unknown: bool,
-    /// Why clients may fail though a VIP is announced.
-    doubt: Option<Link>,
-}
-
-/// Something that is wrong.
-struct Wrong {
-    finding: Finding,
-    says: String,
-    details: Vec<String>,
-    remedy: Option<String>,
-}
-
-impl Wrong {
-    fn new(finding: Finding, says: impl Into<String>) -> Self {
-        Self { finding, says: says.into(), details: Vec::new(), remedy: None }
-    }
-
-    fn details(mut self, details: Vec<String>) -> Self {
-        self.details = details;
-        self
-    }
-
-    fn remedy(mut self, remedy: impl Into<Option<String>>) -> Self {
-        self.remedy = remedy.into();
-        self
-    }
-}
-
-impl Chain {
-    fn ok(&mut self, of: impl ToString, link: &'static str, says: impl Into<String>) {
-        self.push(Verdict::Ok, of, link, None, says.into(), Vec::new(), None);
-    }
-
-    fn note(&mut self, of: impl ToString, link: &'static str, wrong: Wrong) {
-        let Wrong { finding, says, details, remedy } = wrong;
-        self.push(Verdict::Note, of, link, Some(finding), says, details, remedy);
-    }
-
-    fn problem(&mut self, of: impl ToString, link: &'static str, wrong: Wrong) {
-        let Wrong { finding, says, details, remedy } = wrong;
-        self.push(Verdict::Problem, of, link, Some(finding), says, details, remedy);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the one place where a link is made")]
-    fn push(
-        &mut self,
-        verdict: Verdict,
-        of: impl ToString,
-        link: &'static str,
-        finding: Option<Finding>,
-        says: String,
-        details: Vec<String>,
-        remedy: Option<String>,
-    ) {
-        let of = of.to_string();
-        self.links.push(Link { verdict, of, link, says, details, finding, remedy });
-    }
-
-    fn first_problem(&self) -> Option<&Link> {
-        self.links.iter().find(|link| link.verdict == Verdict::Problem)
-    }
-
-    /// Problems from the link numbered `from` on are nobody's who is asked about.
-    fn demote(&mut self, from: usize) {
-        for link in self.links.iter_mut().skip(from) {
-            if link.verdict == Verdict::Problem {
-                link.verdict = Verdict::Note;
-            }
-        }
-    }
-
-    fn wait(&mut self, duration: Duration) {
-        self.undecided = self.undecided.max(Some(duration));
-    }
+/// What becomes of one VIP, for those who look at all of them.
+pub(super) struct Outcome {
+    /// Who announces it.
+    pub(super) announcers: Vec<Announcer>,
+    /// How many nodes may hold it, and are alive as far as can be told.
+    pub(super) able: usize,
+    /// The first problem, or else what there is to know.
+    pub(super) link: Option<Link>,
 }
 
 impl<'a> Case<'a> {
-    /// For questions about these objects, under these settings, with Leases of `namespace`.
-    pub fn new(objects: &'a Objects, effective: &'a Effective, namespace: &'a str) -> Self {
+    /// For questions about these objects, under these settings.
+    pub fn new(objects: &'a Objects, effective: &'a Effective, given: Given<'a>) -> Self {
         let index = objects.index(effective.selection.clone());
-        Self { objects, effective, namespace, index }
+        Self { objects, effective, given, index }
     }
 
     /// The chain of a Service or an address.
     pub fn explain(&mut self, target: &Target, watched: &Watched) -> Explanation {
-        let mut chain = Chain::default();
+        let mut chain = Chain::new(self.given);
         self.settings(&mut chain);
+        if watched.are_elsewhere() && self.exists(target) {
+            let wrong = self.elsewhere(watched, &format!("explain {target}"));
+            chain.problem(target, "announcers", wrong);
+            chain.unknown = true;
+        }
         if let Some(why) = self.objects.unreadable.get(&Kind::Service) {
             let wrong = not_permitted("Services", why);
             let remedy = remedy::may_i(None, "list", "services");
@@ -192,27 +127,51 @@ impl<'a> Case<'a> {
         conclude(chain, target, watched)
     }
 
-    fn of_service(&mut self, chain: &mut Chain, service: &ObjectKey, watched: &Watched) {
+    fn exists(&self, target: &Target) -> bool {
+        match target {
+            Target::Service(service) => self.objects.service(service).is_some(),
+            Target::Address(address) => !self.objects.services_with(*address).is_empty(),
+        }
+    }
+
+    /// Nothing can be told by the Leases of a namespace that has none of any node; `command`
+    /// of the announcer is to be typed again with another.
+    fn elsewhere(&self, watched: &Watched, command: &str) -> Wrong {
+        let namespaces: Vec<&str> = watched.elsewhere.iter().map(String::as_str).collect();
+        let says = format!(
+            "no announcer has a node lease in namespace {}, but there are some in {}",
+            self.given.namespace,
+            namespaces.join(", ")
+        );
+        let remedy = namespaces.first().map(|other| remedy::announcer_with(command, other));
+        Wrong::new(Finding::LeasesElsewhere, says).remedy(remedy)
+    }
+
+    /// With what to type, if the Leases are in another namespace.
+    pub(super) fn warning(&self, watched: &Watched) -> Option<String> {
+        let Wrong { says, remedy, .. } =
+            watched.are_elsewhere().then(|| self.elsewhere(watched, OVERVIEW))?;
+        Some(format!("{says}; type: {}", self.typed(&remedy?)))
+    }
+
+    pub(super) fn typed(&self, remedy: &Remedy) -> String {
+        remedy.line(&self.given)
+    }
+
+    fn of_service(&mut self, chain: &mut Chain<'_>, service: &ObjectKey, watched: &Watched) {
         let vips = self.service(chain, service);
         for vip in vips {
             self.vip(chain, vip, watched);
         }
     }
 
-    fn of_address(&mut self, chain: &mut Chain, address: IpAddr, watched: &Watched) {
-        let has = |text: &str| text.parse() == Ok(address);
-        let services: Vec<_> = self.objects.services().collect();
-        let services: Vec<ObjectKey> = services
-            .into_iter()
-            .filter(|service| facts::addresses(service).any(has))
-            .map(|service| key(&service.metadata))
-            .collect();
+    fn of_address(&mut self, chain: &mut Chain<'_>, address: IpAddr, watched: &Watched) {
+        let services = self.objects.services_with(address);
         if services.is_empty() {
             let says =
                 format!("no Service has {address}, neither in its status nor as external IP");
             let wrong = Wrong::new(Finding::NoSuchAddress, says);
-            let remedy = "kubectl get services --all-namespaces -o wide".to_owned();
-            chain.problem(address, "Service", wrong.remedy(remedy));
+            chain.problem(address, "Service", wrong.remedy(remedy::list_all_services()));
             return;
         }
         let vip = Vip::new(address).ok();
@@ -232,62 +191,40 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The links of one VIP, from nodes to lease.
-    fn vip(&mut self, chain: &mut Chain, vip: Vip, watched: &Watched) {
+    /// The links of one VIP, from nodes to hosts; returns how many nodes are able to hold it.
+    fn vip(&mut self, chain: &mut Chain<'_>, vip: Vip, watched: &Watched) -> usize {
         let (from, announcers) = (chain.links.len(), chain.announcers.len());
         let candidates = self.nodes(chain, vip, watched);
         self.lease(chain, vip, &candidates, watched);
-        self.unheard(chain, vip, announcers, watched);
         if chain.announcers.len() > announcers {
             // Where no node may hold it, its holder keeps it: it is answered for.
             chain.demote(from);
-            let doubt = chain
-                .links
-                .iter()
-                .skip(from)
-                .find(|link| link.verdict == Verdict::Note && link.link == "nodes");
+            // Which is nearest to the clients.
+            let doubt = chain.links.iter().skip(from).rfind(|link| {
+                link.verdict == Verdict::Note && matches!(link.link, "nodes" | "wire")
+            });
             chain.doubt = chain.doubt.take().or_else(|| doubt.cloned());
         }
+        candidates.iter().filter(|node| watched.standing(node).may_be_alive()).count()
     }
 
-    /// A holder that nobody hears announces nothing: of the announcers from the one numbered
-    /// `from` on, those whose own interfaces do not work are none.
-    fn unheard(&self, chain: &mut Chain, vip: Vip, from: usize, watched: &Watched) {
-        let holders = chain.announcers.split_off(from);
-        for holder in holders {
-            let node = holder.node.parse::<NodeName>().ok();
-            let trouble = node.and_then(|node| Some((self.trouble(vip, &node, watched)?, node)));
-            let Some((trouble, node)) = trouble else {
-                chain.announcers.push(holder);
-                continue;
-            };
-            let says = format!("{node} holds it, and nobody hears it: it says that {trouble}");
-            let wrong = Wrong::new(Finding::LinkTrouble, says);
-            let remedy = remedy::announcer_on(self.namespace, &node);
-            chain.problem(vip, "lease", wrong.remedy(remedy));
+    /// The links of one VIP alone.
+    pub(super) fn vip_alone(&mut self, vip: Vip, watched: &Watched) -> Outcome {
+        let mut chain = Chain::new(self.given);
+        if watched.are_elsewhere() {
+            chain.problem(vip, "announcers", self.elsewhere(watched, OVERVIEW));
         }
-    }
-
-    /// The links of one VIP alone, for those who look at all of them: who announces it, or
-    /// else the first problem.
-    pub(super) fn vip_alone(
-        &mut self,
-        vip: Vip,
-        watched: &Watched,
-    ) -> (Vec<Announcer>, Option<Link>, Option<Duration>) {
-        let mut chain = Chain::default();
-        self.vip(&mut chain, vip, watched);
-        let problem = chain.first_problem().cloned();
-        let noted = || chain.links.iter().find(|link| link.verdict == Verdict::Note).cloned();
-        let link = problem.or_else(noted);
-        (chain.announcers, link, chain.undecided)
+        let able = self.vip(&mut chain, vip, watched);
+        let noted = || chain.links.iter().find(|link| link.verdict == Verdict::Note);
+        let link = chain.first_problem().or(chain.doubt.as_ref()).or_else(noted).cloned();
+        Outcome { announcers: chain.announcers, able, link }
     }
 
     pub(super) const fn index(&mut self) -> &mut Index {
         &mut self.index
     }
 
-    fn settings(&self, chain: &mut Chain) {
+    fn settings(&self, chain: &mut Chain<'_>) {
         let Effective { said, others, nodes, .. } = self.effective;
         let Some(said) = said else {
             return chain.ok(
@@ -313,7 +250,7 @@ impl<'a> Case<'a> {
             format!("{node} has other settings: {text}")
         });
         let wrong = Wrong::new(Finding::SettingsDiffer, format!("{says}; other nodes differ"));
-        let remedy = remedy::announcers(self.namespace);
+        let remedy = remedy::announcers(self.given.namespace);
         chain.note("announcers", "settings", wrong.details(details.collect()).remedy(remedy));
     }
 }
@@ -322,7 +259,7 @@ fn not_permitted(what: &str, why: &Unreadable) -> Wrong {
     Wrong::new(Finding::NotPermitted, format!("{what}: {why}"))
 }
 
-fn conclude(chain: Chain, target: &Target, watched: &Watched) -> Explanation {
+fn conclude(chain: Chain<'_>, target: &Target, watched: &Watched) -> Explanation {
     let problem = chain.first_problem().cloned();
     let remedy = |link: &Link| {
         let remedy = link.remedy.as_ref();

@@ -2,6 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::Path,
     time::Duration,
 };
 
@@ -18,6 +21,15 @@ use crate::{
     },
     types::NodeName,
 };
+
+/// What the person who asks gave by flags: commands to type need it, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The namespace of the Leases.
+    pub namespace: &'a str,
+    /// The kubeconfig; `None`: the one that kubectl takes by itself.
+    pub kubeconfig: Option<&'a Path>,
+}
 
 /// Objects of the cluster, as one list of each kind gave them.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +55,71 @@ pub struct Watched {
     pub lasted: Duration,
 }
 
+/// How a node's session is, as far as its lease was watched. Displayed: for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Leases cannot be read.
+    Unreadable,
+    /// The announcers' Leases are in another namespace.
+    Elsewhere,
+    /// There is no node lease.
+    Absent,
+    /// Open and renewed meanwhile.
+    Alive,
+    /// Open, and watched for too short a time to tell.
+    Open,
+    /// Open, and not renewed for as long as it lasts.
+    Silent,
+    /// Over.
+    Over,
+}
+
+impl Standing {
+    /// Whether nothing says that no announcer runs there.
+    pub const fn may_be_alive(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Elsewhere | Self::Alive | Self::Open)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "its lease cannot be read",
+            Self::Elsewhere => "its lease is in another namespace",
+            Self::Absent => {
+                "no node lease: no announcer, or one that never was a candidate for any VIP"
+            }
+            Self::Alive => "session open and renewed",
+            Self::Open => "session open",
+            Self::Silent => "session open, but not renewed while it was watched",
+            Self::Over => {
+                "session over: its announcer has ended, was fenced, or is no candidate for any \
+                 VIP; what it says may be old"
+            }
+        })
+    }
+}
+
 impl Watched {
+    /// How a node's session is.
+    pub fn standing(&self, node: &NodeName) -> Standing {
+        let Some(records) = &self.records else { return Standing::Unreadable };
+        match records.nodes.get(node) {
+            None if self.are_elsewhere() => Standing::Elsewhere,
+            None => Standing::Absent,
+            Some(record) if !record.lease.open => Standing::Over,
+            Some(_) if self.renewed.contains_key(node) => Standing::Alive,
+            Some(record) if self.lasted < record.duration => Standing::Open,
+            Some(_) => Standing::Silent,
+        }
+    }
+
+    /// Whether announcers have their Leases in other namespaces, and none in this one.
+    pub fn are_elsewhere(&self) -> bool {
+        let none_here = self.records.as_ref().is_some_and(|records| records.nodes.is_empty());
+        none_here && !self.elsewhere.is_empty()
+    }
+
     /// A node's lease.
     pub fn node(&self, node: &NodeName) -> Option<&NodeRecord> {
         self.records.as_ref()?.nodes.get(node)
@@ -51,7 +127,7 @@ impl Watched {
 
     /// Whether a node's session is open and it has renewed it meanwhile.
     pub fn is_alive(&self, node: &NodeName) -> bool {
-        self.node(node).is_some_and(|record| record.lease.open) && self.renewed.contains_key(node)
+        self.standing(node) == Standing::Alive
     }
 
     /// Whether a node's session is open as far as its lease says.
@@ -119,6 +195,13 @@ impl Objects {
     /// A Service.
     pub fn service(&self, wanted: &ObjectKey) -> Option<&Service> {
         self.services().find(|service| key(&service.metadata) == *wanted)
+    }
+
+    /// The Services with an address, in their status or as an external IP.
+    pub fn services_with(&self, address: IpAddr) -> Vec<ObjectKey> {
+        let has = |text: &str| text.parse() == Ok(address);
+        let services = self.services().filter(|service| addresses(service).any(has));
+        services.map(|service| key(&service.metadata)).collect()
     }
 
     /// All Services.

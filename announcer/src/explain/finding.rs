@@ -44,6 +44,8 @@ pub enum Finding {
     NoLocalEndpoint,
     NoInterface,
     LinkTrouble,
+    OffLink,
+    AddressConflict,
     NoAnnouncer,
     LeasesElsewhere,
     NoSession,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::facts::{Objects, Watched, effective};
 use crate::{
+    client::reason,
     intent::{
         index::{Kind, Selection},
         watch::{self, Unreadable},
@@ -142,7 +143,7 @@ impl Leases {
                 watched.unreadable = Some(status.message.clone());
             }
             Err(error) => {
-                return Err(GatherError { what: "Leases".to_owned(), why: error.to_string() });
+                return Err(GatherError { what: "Leases".to_owned(), why: reason(&error) });
             }
         }
         let nodes = watched.records.iter().flat_map(|records| &records.nodes);

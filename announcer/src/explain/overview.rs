@@ -5,14 +5,13 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 use super::{
-    chain::Case,
-    facts::Watched,
+    chain::{Case, Outcome},
+    facts::{Standing, Watched},
     finding::{Announcer, Finding, Verdict},
     table::columns,
 };
 use crate::{
-    intent::index::{NodeReport, VipReport},
-    ownership::{lease::Claim, profile::InterfaceProfile, store::NodeRecord},
+    ownership::{lease::Claim, profile::InterfaceProfile},
     types::{NodeName, Vip},
 };
 
@@ -22,7 +21,10 @@ use crate::{
 pub struct Overview {
     nodes: Vec<NodeRow>,
     vips: Vec<VipRow>,
-    /// Why Leases cannot be read, or what cannot be understood of them.
+    /// Why there are none, and what to type.
+    #[serde(skip)]
+    no_vips: Option<String>,
+    /// What cannot be read, or not be understood.
     trouble: Vec<String>,
     /// For how long Leases were watched.
     watched_seconds: f64,
@@ -69,6 +71,7 @@ struct VipRow {
     holder: Option<String>,
     /// What its Lease says.
     lease: LeaseState,
+    /// How many nodes may hold it and are alive.
     eligible: usize,
     announced: bool,
     finding: Option<Finding>,
@@ -109,10 +112,12 @@ impl Overview {
         vips.sort_unstable();
         vips.dedup();
         let strange = records.iter().flat_map(|it| &it.strange).map(ToString::to_string);
+        let unreadable = case.forbidden().into_iter().chain(watched.unreadable.clone());
         Self {
             nodes: case.nodes_of(watched),
+            no_vips: vips.is_empty().then(|| case.no_vips()),
             vips: vips.into_iter().map(|vip| case.vip_row(vip, watched)).collect(),
-            trouble: watched.unreadable.iter().cloned().chain(strange).collect(),
+            trouble: case.warning(watched).into_iter().chain(unreadable).chain(strange).collect(),
             watched_seconds: seconds(watched.lasted),
         }
     }
@@ -128,13 +133,10 @@ impl Case<'_> {
     }
 
     fn vip_row(&mut self, vip: Vip, watched: &Watched) -> VipRow {
-        let report: Option<VipReport> = self.index().explain_vip(vip);
-        let (services, eligible) = report.map_or((Vec::new(), 0), |report| {
-            let eligible = |node: &&NodeReport| node.eligible;
-            let eligible = report.nodes.values().filter(eligible).count();
-            (report.services.keys().map(ToString::to_string).collect(), eligible)
-        });
-        let (announcers, link, _) = self.vip_alone(vip, watched);
+        let report = self.index().explain_vip(vip);
+        let services = report.iter().flat_map(|report| report.services.keys());
+        let services: Vec<String> = services.map(ToString::to_string).collect();
+        let Outcome { announcers, able, link } = self.vip_alone(vip, watched);
         let broken = link.as_ref().is_some_and(|link| link.verdict == Verdict::Problem);
         let holder = announcers.into_iter().next().map(|Announcer { node, .. }| node);
         VipRow {
@@ -149,7 +151,7 @@ impl Case<'_> {
             finding: link.and_then(|link| link.finding),
             services,
             holder,
-            eligible,
+            eligible: able,
         }
     }
 }
@@ -167,11 +169,11 @@ fn lease_state(vip: Vip, watched: &Watched) -> LeaseState {
 
 fn node_row(node: &NodeName, watched: &Watched) -> NodeRow {
     let record = watched.node(node);
-    let session = match record {
-        None => SessionState::None,
-        Some(_) if watched.is_alive(node) => SessionState::Open,
-        Some(NodeRecord { lease, .. }) if lease.open => SessionState::Silent,
-        Some(_) => SessionState::Over,
+    let session = match watched.standing(node) {
+        Standing::Unreadable | Standing::Elsewhere | Standing::Absent => SessionState::None,
+        Standing::Alive => SessionState::Open,
+        Standing::Open | Standing::Silent => SessionState::Silent,
+        Standing::Over => SessionState::Over,
     };
     let holds = |claim: &Claim| match (claim, record) {
         (Claim::Held { node: holder, session }, Some(record)) => {
@@ -204,6 +206,14 @@ fn node_row(node: &NodeName, watched: &Watched) -> NodeRow {
     }
 }
 
+fn text(value: &Option<String>) -> String {
+    value.clone().unwrap_or_else(|| "-".to_owned())
+}
+
+fn list(values: &[String]) -> String {
+    if values.is_empty() { "-".to_owned() } else { values.join(", ") }
+}
+
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
@@ -215,11 +225,6 @@ impl Overview {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, wide: bool) -> fmt::Result {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        let list = |values: Vec<String>| match values.is_empty() {
-            true => "-".to_owned(),
-            false => values.join(", "),
-        };
         let nodes = self.nodes.iter().map(|row| {
             let session = match row.session {
                 SessionState::Open => "open",
@@ -232,21 +237,33 @@ impl Overview {
                 let hook = it.profile.hook.as_deref().unwrap_or("not attached");
                 format!("{} ({hook}, {})", it.interface, it.profile.link)
             });
+            let interfaces = list(&interfaces.collect::<Vec<_>>());
+            // Whoever is gone says nothing more of them.
+            let is_old = !row.interfaces.is_empty() && row.session != SessionState::Open;
+            let last = if is_old { "last said: " } else { "" };
             let mut cells = vec![
                 row.node.clone(),
                 session.to_owned(),
                 text(&renewed),
                 row.held.to_string(),
-                list(interfaces.collect()),
+                format!("{last}{interfaces}"),
             ];
             if wide {
-                cells.extend([list(row.macs.clone()), text(&row.version)]);
+                cells.extend([list(&row.macs), text(&row.version)]);
             }
             cells
         });
         let head = ["NODE", "SESSION", "RENEWED", "VIPS", "INTERFACES", "MACS", "VERSION"];
         columns(f, &head[..if wide { 7 } else { 5 }], &nodes.collect::<Vec<_>>())?;
         writeln!(f)?;
+        self.write_vips(f)?;
+        self.trouble.iter().try_for_each(|trouble| writeln!(f, "\n{trouble}"))
+    }
+
+    fn write_vips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.no_vips {
+            return writeln!(f, "{why}");
+        }
         let vips = self.vips.iter().map(|row| {
             let lease = match row.lease {
                 LeaseState::Absent => "absent",
@@ -258,7 +275,7 @@ impl Overview {
             };
             vec![
                 row.vip.clone(),
-                list(row.services.clone()),
+                list(&row.services),
                 text(&row.holder),
                 lease.to_owned(),
                 row.eligible.to_string(),
@@ -266,8 +283,7 @@ impl Overview {
             ]
         });
         let head = ["VIP", "SERVICE", "HOLDER", "LEASE", "ELIGIBLE", "TROUBLE"];
-        columns(f, &head, &vips.collect::<Vec<_>>())?;
-        self.trouble.iter().try_for_each(|trouble| writeln!(f, "\n{trouble}"))
+        columns(f, &head, &vips.collect::<Vec<_>>())
     }
 }
 

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use self::{health::Health, metrics::Metrics};
 use crate::{
+    causes::with_sources,
     datapath::{self, Inspection},
     intent::index::Links,
     ownership::report::Report,
@@ -212,7 +213,7 @@ impl Observer {
         let runtime = tokio::runtime::Handle::current();
         let inspect = move || runtime.block_on(datapath::inspect(&root));
         let found = match tokio::task::spawn_blocking(inspect).await {
-            Ok(found) => found.map_err(|error| format!("{:#}", anyhow::Error::from(error))),
+            Ok(found) => found.map_err(|error| with_sources(&error)),
             Err(error) => Err(error.to_string()),
         };
         let (found, unreadable) = match found {

@@ -30,6 +30,7 @@ use super::{
     lease::{Answer, Claim, Reply, Request},
     machine::{Input, Intent, Machine, Settings},
     pace::Pace,
+    profile,
     report::VipState,
     store::Store,
     tenures::Tenures,
@@ -294,6 +295,7 @@ impl Driver {
             self.claims.claim_first(now, vip);
         }
         self.claims.follow(now, &mut state);
+        self.store.set_conflicts(profile::conflicts(&self.claims));
         self.tell();
         let state = Some(Arc::new(state));
         let (log, machine, claims) = (&self.log, &self.machine, &self.claims);

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub use self::record::{NodeRecord, Records, VipRecord};
 use super::{
     lease::{Answer, Claim, Expect, NodeLease, Reply, Request, Version, VipLease},
-    profile::Profile,
+    profile::{Conflicts, Profile},
     timing::Timing,
 };
 use crate::types::{MacAddr, NodeName, Session, Vip};
@@ -41,6 +41,12 @@ pub const MACS_ANNOTATION: &str = "l2announcer.io/macs";
 pub const SETTINGS_ANNOTATION: &str = "l2announcer.io/settings";
 /// Annotation on node leases: the interfaces that the daemon answers on (JSON).
 pub const INTERFACES_ANNOTATION: &str = "l2announcer.io/interfaces";
+/// Annotation on node leases: strangers that use VIPs of the node (JSON); absent if there are
+/// none.
+pub const CONFLICTS_ANNOTATION: &str = "l2announcer.io/conflicts";
+/// The annotations of a [`Profile`], in the order of its texts.
+const PROFILE_ANNOTATIONS: [&str; 3] =
+    [SETTINGS_ANNOTATION, INTERFACES_ANNOTATION, CONFLICTS_ANNOTATION];
 
 const NODE_PREFIX: &str = "announcer-node-";
 const VIP_PREFIX: &str = "announcer-vip-";
@@ -171,6 +177,7 @@ pub struct Store {
     me: NodeName,
     macs: watch::Receiver<BTreeSet<MacAddr>>,
     profile: watch::Receiver<Profile>,
+    conflicts: Conflicts,
     owner: Owner,
 }
 
@@ -187,7 +194,13 @@ impl Store {
         profile: watch::Receiver<Profile>,
         owner: Owner,
     ) -> Self {
-        Self { api: Api::namespaced(client, namespace), timing, me, macs, profile, owner }
+        let api = Api::namespaced(client, namespace);
+        Self { api, timing, me, macs, profile, conflicts: Conflicts::new(), owner }
+    }
+
+    /// What renewals are to say of conflicts from now on, besides the profile.
+    pub fn set_conflicts(&mut self, conflicts: Conflicts) {
+        self.conflicts = conflicts;
     }
 
     /// Whether this node announces with this MAC address.
@@ -270,10 +283,9 @@ impl Store {
                     let macs = self.macs.borrow();
                     let macs: Vec<_> = macs.iter().map(MacAddr::to_string).collect();
                     add(&mut metadata.annotations, MACS_ANNOTATION, macs.join(","));
-                    let texts = self.profile.borrow().to_texts();
-                    for (key, text) in
-                        [SETTINGS_ANNOTATION, INTERFACES_ANNOTATION].into_iter().zip(texts)
-                    {
+                    let conflicts = self.conflicts.clone();
+                    let profile = Profile { conflicts, ..self.profile.borrow().clone() };
+                    for (key, text) in PROFILE_ANNOTATIONS.into_iter().zip(profile.to_texts()) {
                         if let Some(text) = text {
                             add(&mut metadata.annotations, key, text);
                         }

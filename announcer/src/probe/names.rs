@@ -24,13 +24,14 @@ impl Names {
     /// Reads the Leases once.
     pub(super) async fn read(kubeconfig: Option<&Path>, namespace: &str) -> Result<Self, Failure> {
         let Some(kubeconfig) = kubeconfig else { return Ok(Self::default()) };
-        let client = client::connect(Some(kubeconfig), PATIENCE).await?;
+        let (client, server) = client::connect(Some(kubeconfig), PATIENCE).await?;
         let leases: Api<Lease> = Api::namespaced(client, namespace);
         let nodes = ListParams::default().labels(&format!("{LEASE_LABEL}=node"));
         let listed = tokio::time::timeout(PATIENCE, leases.list(&nodes)).await;
         let failed = || {
             format!(
-                "the Leases of {namespace}, which name nodes, cannot be read; leave out --kubeconfig to do without"
+                "the Leases of {namespace}, which name nodes, cannot be read (leave out --kubeconfig to \
+                 do without); {server}"
             )
         };
         let listed = listed.with_context(failed).map_err(Failure::unexpected)?;

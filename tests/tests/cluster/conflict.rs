@@ -6,8 +6,8 @@ use announcer_apiserver::{EVENTS_V1, LEASES, Match, SERVICES, Verb};
 use announcer_tests::{
     arp::{ArpFrame, Mac, Op},
     capture::{Capture, Frame, Injector},
-    cluster::{Cluster, NodeLease, SERVICES_IN, SOON},
-    lab::{CLIENT_NIC, Link},
+    cluster::{Cluster, NAMESPACE, NodeLease, SERVICES_IN, SOON},
+    lab::{CLIENT_NIC, Link, UPLINK},
     topology::Cut,
 };
 use serde_json::{Value, json};
@@ -112,10 +112,20 @@ fn who_yields_keeps_the_lease_so_that_nobody_else_meets_the_stranger() {
     probe.wait_until_dark(Duration::from_millis(300), SOON).unwrap();
     cluster.wait_lease_duration().unwrap();
     assert_eq!(cluster.vip_lease(VIP), lease);
+    let name = NodeLease::name(cluster.name(1));
+    let told = |cluster: &Cluster| {
+        let lease = cluster.objects().get(&LEASES, NAMESPACE, &name).unwrap();
+        let text = lease["metadata"]["annotations"]["l2announcer.io/conflicts"].as_str();
+        text.map(|text| serde_json::from_str::<Value>(text).unwrap()["192.0.2.10"].clone())
+    };
+    let conflict = json!({ "mac": STRANGER.to_string(), "interface": UPLINK, "answered": false });
+    assert_eq!(told(&cluster), Some(conflict), "for those who look from elsewhere");
     // Nobody answers the probes of the next attempt: it comes back by itself.
     probe.wait_answer_by(cluster.lab().node(1).mac, SOON).unwrap();
     cluster.daemon(1).unwrap().wait_for_log("address conflict over", SOON).unwrap();
     assert_eq!(cluster.vip_lease(VIP), lease);
+    cluster.wait_renewals(2).unwrap();
+    assert_eq!(told(&cluster), None);
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(super) struct Said {
 }
 
 const ANNOUNCED: i32 = 0;
-const NOT_PERMITTED: i32 = 3;
+/// For want of a right, or of the right namespace.
+const UNKNOWN: i32 = 3;
 const NOT_ANNOUNCED: i32 = 6;
 
 impl Said {

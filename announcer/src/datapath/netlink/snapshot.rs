@@ -23,7 +23,6 @@ pub struct Snapshot {
     /// The interface of the IPv4 default route with the lowest metric.
     pub default_route: Option<IfIndex>,
     /// The networks that routes without a gateway lead to, by interface.
-    #[serde(with = "recorded")]
     pub on_link: BTreeMap<IfIndex, BTreeSet<Ipv4Net>>,
 }
 
@@ -56,33 +55,6 @@ impl Snapshot {
     /// The interface with this index.
     pub fn by_index(&self, index: IfIndex) -> Option<&InterfaceFacts> {
         self.interfaces.iter().find(|facts| facts.index == index)
-    }
-}
-
-/// How networks are written into a file: as text, as people write them.
-mod recorded {
-    use serde::{Deserializer, Serializer, de::Error as _};
-
-    use super::{BTreeMap, BTreeSet, Deserialize as _, IfIndex, Ipv4Net, Serialize as _};
-
-    type OnLink = BTreeMap<IfIndex, BTreeSet<Ipv4Net>>;
-
-    pub(super) fn serialize<S: Serializer>(on_link: &OnLink, to: S) -> Result<S::Ok, S::Error> {
-        let text = |networks: &BTreeSet<Ipv4Net>| -> Vec<_> {
-            networks.iter().map(Ipv4Net::to_string).collect()
-        };
-        let written: BTreeMap<_, _> =
-            on_link.iter().map(|(index, networks)| (index, text(networks))).collect();
-        written.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OnLink, D::Error> {
-        let written = BTreeMap::<IfIndex, Vec<String>>::deserialize(from)?;
-        let read = |networks: Vec<String>| {
-            networks.iter().map(|text| text.parse()).collect::<Result<_, ipnet::AddrParseError>>()
-        };
-        let read = written.into_iter().map(|(index, networks)| Ok((index, read(networks)?)));
-        read.collect::<Result<_, ipnet::AddrParseError>>().map_err(D::Error::custom)
     }
 }
 

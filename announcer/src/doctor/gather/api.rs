@@ -47,7 +47,11 @@ pub(super) async fn cluster(args: &DoctorArgs, timing: Timing) -> Cluster {
     };
     let patience = timing.request_timeout().max(PATIENCE);
     match client::connect(args.kubernetes.api.kubeconfig.as_deref(), patience).await {
-        Ok(client) => ask(&mut cluster, &client, args.kubernetes.service_condition).await,
+        Ok((client, server)) => {
+            ask(&mut cluster, &client, args.kubernetes.service_condition).await;
+            let url = server.url();
+            cluster.latencies_ms = cluster.latencies_ms.map_err(|why| format!("{why} ({url})"));
+        }
         Err(error) => cluster.credentials = Err(with_sources(&error)),
     }
     cluster

@@ -5,15 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{
-        facts::Watched,
-        finding::{Announcer, AnnouncerInterface, Finding},
-        remedy,
+        facts::{Standing, Watched},
+        finding::Finding,
+        remedy::{self, Remedy},
     },
     Case, Chain, Wrong,
-    nodes::standing,
 };
 use crate::{
-    intent::desired::InterfaceScope,
     ownership::{
         lease::Claim,
         store::{Records, VipRecord, vip_lease_name},
@@ -24,13 +22,13 @@ use crate::{
 impl Case<'_> {
     /// The links of announcers and lease.
     pub(super) fn lease(
-        &self,
-        chain: &mut Chain,
+        &mut self,
+        chain: &mut Chain<'_>,
         vip: Vip,
         candidates: &BTreeSet<NodeName>,
         watched: &Watched,
     ) {
-        let namespace = self.namespace;
+        let namespace = self.given.namespace;
         let Some(records) = &watched.records else {
             let why = watched.unreadable.as_deref().unwrap_or_default();
             let says = format!("the Leases of namespace {namespace} cannot be read: {why}");
@@ -40,7 +38,15 @@ impl Case<'_> {
             return;
         };
         if records.nodes.is_empty() {
-            chain.problem(vip, "announcers", self.no_announcer(vip, watched));
+            // Else that has been told.
+            if !watched.are_elsewhere() {
+                let says = format!(
+                    "no announcer has a node lease in namespace {namespace}: none runs, or none \
+                     is a candidate for any VIP"
+                );
+                let wrong = Wrong::new(Finding::NoAnnouncer, says);
+                chain.problem(vip, "announcers", wrong.remedy(remedy::announcers(namespace)));
+            }
             return;
         }
         let name = vip_lease_name(vip);
@@ -53,9 +59,9 @@ impl Case<'_> {
                 self.held(chain, vip, node, session, candidates, watched);
             }
             Some((Claim::Released { offered_by: Some(node), offered_to }, _))
-                if watched.is_open(node) =>
+                if matches!(watched.standing(node), Standing::Alive | Standing::Open) =>
             {
-                if !watched.is_alive(node) {
+                if watched.standing(node) == Standing::Open {
                     chain.wait(duration(records, node));
                 }
                 let to = offered_to.as_ref().map_or("any node".to_owned(), ToString::to_string);
@@ -82,26 +88,9 @@ impl Case<'_> {
         }
     }
 
-    fn no_announcer(&self, vip: Vip, watched: &Watched) -> Wrong {
-        let namespace = self.namespace;
-        let says = format!("no announcer has a node lease in namespace {namespace}");
-        match watched.elsewhere.iter().next() {
-            Some(other) => {
-                let all: Vec<&str> = watched.elsewhere.iter().map(String::as_str).collect();
-                let says = format!("{says}, but there are some in {}", all.join(", "));
-                let remedy = format!("announcer explain {vip} --namespace {other}");
-                Wrong::new(Finding::LeasesElsewhere, says).remedy(remedy)
-            }
-            None => {
-                let says = format!("{says}: none runs, or none is a candidate for any VIP");
-                Wrong::new(Finding::NoAnnouncer, says).remedy(remedy::announcers(namespace))
-            }
-        }
-    }
-
     fn held(
-        &self,
-        chain: &mut Chain,
+        &mut self,
+        chain: &mut Chain<'_>,
         vip: Vip,
         node: &NodeName,
         session: &Session,
@@ -148,7 +137,7 @@ impl Case<'_> {
     /// Nobody holds it.
     fn free(
         &self,
-        chain: &mut Chain,
+        chain: &mut Chain<'_>,
         vip: Vip,
         says: &str,
         candidates: &BTreeSet<NodeName>,
@@ -168,15 +157,15 @@ impl Case<'_> {
                     "{says}, though {node} could take it: nobody has in {:.1} s of watching",
                     watched.lasted.as_secs_f64()
                 );
-                Wrong::new(Finding::NobodyTakes, says).remedy(remedy::logs(self.namespace))
+                Wrong::new(Finding::NobodyTakes, says).remedy(remedy::logs(self.given.namespace))
             }
             (None, Some(node)) => {
                 let says = format!(
                     "{says}, and no node that may hold it has a session that is \
                                     renewed; {node}: {}",
-                    standing(node, watched)
+                    watched.standing(node)
                 );
-                let remedy = remedy::announcer_on(self.namespace, node);
+                let remedy = remedy::announcer_on(self.given.namespace, node);
                 Wrong::new(Finding::NoSession, says).remedy(remedy)
             }
             (None, None) => Wrong::new(Finding::NobodyTakes, says),
@@ -187,7 +176,7 @@ impl Case<'_> {
 
     fn wait_for_takers(
         &self,
-        chain: &mut Chain,
+        chain: &mut Chain<'_>,
         candidates: &BTreeSet<NodeName>,
         watched: &Watched,
         records: &Records,
@@ -204,32 +193,13 @@ impl Case<'_> {
         holder: &NodeName,
         candidates: &BTreeSet<NodeName>,
         watched: &Watched,
-    ) -> String {
+    ) -> Remedy {
         let alive = candidates.iter().any(|node| node != holder && watched.is_alive(node));
         if alive {
-            remedy::logs(self.namespace)
+            remedy::logs(self.given.namespace)
         } else {
-            remedy::announcer_on(self.namespace, holder)
+            remedy::announcer_on(self.given.namespace, holder)
         }
-    }
-
-    fn announces(&self, chain: &mut Chain, vip: Vip, node: &NodeName, watched: &Watched) {
-        let Some(record) = watched.node(node) else { return };
-        let scope = self.index.scope_on(vip, node).unwrap_or(InterfaceScope::All);
-        let interfaces = record.profile.interfaces.iter().flatten();
-        let interfaces = interfaces.filter(|(name, it)| scope.includes(name) && it.hook.is_some());
-        chain.announcers.push(Announcer {
-            vip: vip.to_string(),
-            node: node.to_string(),
-            interfaces: interfaces
-                .map(|(name, it)| AnnouncerInterface {
-                    interface: name.clone(),
-                    mac: it.mac.clone(),
-                    hook: it.hook.clone(),
-                })
-                .collect(),
-            macs: record.macs.iter().map(ToString::to_string).collect(),
-        });
     }
 }
 

@@ -1,10 +1,15 @@
 //! From a VIP to the nodes that may hold it, with the reasons for each that may not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{facts::Watched, finding::Finding, remedy},
+    super::{
+        facts::{Standing, Watched},
+        finding::Finding,
+        remedy::{self, Remedy},
+    },
     Case, Chain, Wrong, not_permitted,
+    wire::policy,
 };
 use crate::{
     intent::{
@@ -19,7 +24,12 @@ struct Against<'a> {
     node: &'a NodeName,
     reasons: &'a [Ineligible],
     trouble: Option<LinkTrouble>,
-    has_lease: bool,
+    standing: Standing,
+}
+
+/// A node's words are as old as its session.
+const fn says(standing: Standing) -> &'static str {
+    if standing.may_be_alive() { "says that" } else { "said last that" }
 }
 
 impl Case<'_> {
@@ -27,7 +37,7 @@ impl Case<'_> {
     /// themselves.
     pub(super) fn nodes(
         &mut self,
-        chain: &mut Chain,
+        chain: &mut Chain<'_>,
         vip: Vip,
         watched: &Watched,
     ) -> BTreeSet<NodeName> {
@@ -42,29 +52,29 @@ impl Case<'_> {
         let (mut details, mut against) = (Vec::new(), Vec::new());
         for (node, NodeReport { eligible, preferred, reasons }) in &report.nodes {
             let trouble = self.trouble(vip, node, watched);
-            let standing = standing(node, watched);
+            let standing = watched.standing(node);
             if *eligible && trouble.is_none() {
                 candidates.insert(node.clone());
                 let preferred = if *preferred { ", preferred" } else { "" };
-                details.push(format!("{node}: eligible{preferred}, {standing}"));
+                let but = if standing.may_be_alive() { "" } else { "but not alive: " };
+                details.push(format!("{node}: eligible{preferred}, {but}{standing}"));
+                if standing == Standing::Open {
+                    chain.wait(watched.node(node).map_or(Duration::ZERO, |it| it.duration));
+                }
                 continue;
             }
+            let says = says(standing);
             let said = reasons.iter().map(ToString::to_string);
-            let said = said.chain(trouble.iter().map(|trouble| format!("it says that {trouble}")));
+            let said = said.chain(trouble.iter().map(|trouble| format!("it {says} {trouble}")));
             let said: Vec<String> = said.collect();
             details.push(format!("{node}: not eligible: {}; {standing}", said.join("; ")));
-            let has_lease = watched.node(node).is_some();
-            against.push(Against { node, reasons, trouble, has_lease });
+            against.push(Against { node, reasons, trouble, standing });
         }
         if candidates.is_empty() {
             let wrong = self.nobody(&report, against).details(details);
             chain.problem(vip, "nodes", wrong);
         } else {
-            let says = format!("{} of {} nodes may hold it", candidates.len(), report.nodes.len());
-            chain.ok(vip, "nodes", says);
-            if let Some(link) = chain.links.last_mut() {
-                link.details = details;
-            }
+            self.able(chain, vip, report.nodes.len(), &candidates, watched, details);
         }
         if report.divided {
             let services: Vec<String> = report.services.keys().map(ToString::to_string).collect();
@@ -78,6 +88,34 @@ impl Case<'_> {
             chain.note(vip, "nodes", Wrong::new(Finding::Divided, says).remedy(remedy));
         }
         candidates
+    }
+
+    /// Of the nodes that may hold a VIP those count that are alive.
+    fn able(
+        &self,
+        chain: &mut Chain<'_>,
+        vip: Vip,
+        nodes: usize,
+        candidates: &BTreeSet<NodeName>,
+        watched: &Watched,
+        details: Vec<String>,
+    ) {
+        let is_dead = |node: &&NodeName| !watched.standing(node).may_be_alive();
+        let dead: Vec<&NodeName> = candidates.iter().filter(is_dead).collect();
+        let able = candidates.len() - dead.len();
+        let says = match (able, dead.len()) {
+            (able, 0) => format!("{able} of {nodes} nodes may hold it"),
+            (0, dead) => format!("{dead} of {nodes} nodes may hold it, and none of them is alive"),
+            (able, dead) => format!(
+                "{able} of {nodes} nodes may hold it, not counting {dead} that might if alive"
+            ),
+        };
+        let Some(dead) = dead.first().filter(|_| able == 0) else {
+            return chain.ok_with(vip, "nodes", says, details);
+        };
+        let remedy = remedy::announcer_on(self.given.namespace, dead);
+        let wrong = Wrong::new(Finding::NoSession, says).details(details);
+        chain.note(vip, "nodes", wrong.remedy(remedy));
     }
 
     /// What a node's own interfaces have against it, as far as its lease says.
@@ -97,11 +135,11 @@ impl Case<'_> {
         against.sort_by_key(|it| {
             let lacks = it.reasons.len() + usize::from(it.trouble.is_some());
             let endpoint = matches!(it.reasons.first(), Some(Ineligible::NoLocalEndpoint { .. }));
-            (lacks, endpoint, !it.has_lease)
+            (lacks, endpoint, it.standing == Standing::Absent)
         });
         let Some(nearest) = against.first() else {
             let wrong = Wrong::new(Finding::NoNodes, "the cluster has no Node objects");
-            return wrong.remedy("kubectl get nodes".to_owned());
+            return wrong.remedy(remedy::list_nodes());
         };
         let node = nearest.node;
         let (finding, says, remedy) = match (nearest.reasons.first(), &nearest.trouble) {
@@ -111,7 +149,7 @@ impl Case<'_> {
             }
             (None, Some(trouble)) => {
                 let (finding, remedy) = self.mend_link(report, node, trouble);
-                (finding, format!("its announcer says that {trouble}"), remedy)
+                (finding, format!("its announcer {} {trouble}", says(nearest.standing)), remedy)
             }
             (None, None) => (Finding::NoNodes, "it is not known why".to_owned(), None),
         };
@@ -122,7 +160,7 @@ impl Case<'_> {
         Wrong::new(finding, says).remedy(remedy)
     }
 
-    fn mend(&self, node: &NodeName, reason: &Ineligible) -> (Finding, Option<String>) {
+    fn mend(&self, node: &NodeName, reason: &Ineligible) -> (Finding, Option<Remedy>) {
         match reason {
             Ineligible::NotReady(_) => (Finding::NodeNotReady, Some(remedy::describe_node(node))),
             Ineligible::NetworkUnavailable => {
@@ -148,37 +186,14 @@ impl Case<'_> {
         report: &VipReport,
         node: &NodeName,
         trouble: &LinkTrouble,
-    ) -> (Finding, Option<String>) {
+    ) -> (Finding, Option<Remedy>) {
         match trouble {
             LinkTrouble::NoneMatches { .. } => {
-                let policies = report.services.values().flatten();
-                let policy = policies.filter_map(|rule| match rule {
-                    crate::intent::index::RuleId::Policy(name) => Some(name),
-                    crate::intent::index::RuleId::Flags => None,
-                });
-                let remedy = policy.map(|name| remedy::edit_policy(name)).next();
-                (Finding::NoInterface, remedy)
+                (Finding::NoInterface, policy(report).map(remedy::edit_policy))
             }
             LinkTrouble::Unfit { .. } => {
-                (Finding::LinkTrouble, Some(remedy::announcer_on(self.namespace, node)))
+                (Finding::LinkTrouble, Some(remedy::announcer_on(self.given.namespace, node)))
             }
-        }
-    }
-}
-
-/// How a node's session is.
-pub(super) fn standing(node: &NodeName, watched: &Watched) -> &'static str {
-    match watched.node(node) {
-        None if watched.records.is_none() => "its lease cannot be read",
-        None => "no node lease: no announcer, or one that never was a candidate for any VIP",
-        Some(_) if watched.is_alive(node) => "session open and renewed",
-        Some(record) if record.lease.open && watched.lasted >= record.duration => {
-            "session open, but not renewed while it was watched"
-        }
-        Some(record) if record.lease.open => "session open",
-        Some(_) => {
-            "session over: its announcer has ended, was fenced, or is no candidate for any VIP; \
-             what it says may be old"
         }
     }
 }

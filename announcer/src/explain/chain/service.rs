@@ -10,14 +10,15 @@ use super::{
 use crate::{
     intent::{
         eligibility::NotAnnounced,
-        index::{ObjectKey, ParentKey, RuleId, RuleReport, Traffic},
+        index::{Kind, ObjectKey, ParentKey, RuleId, RuleReport, Traffic, key},
+        watch::Unreadable,
     },
     types::Vip,
 };
 
 impl Case<'_> {
     /// The links of a Service; returns the VIPs that are to be announced for it.
-    pub(super) fn service(&mut self, chain: &mut Chain, key: &ObjectKey) -> Vec<Vip> {
+    pub(super) fn service(&mut self, chain: &mut Chain<'_>, key: &ObjectKey) -> Vec<Vip> {
         let Some(service) = self.objects.service(key) else {
             chain.problem(key, "Service", self.absent(key));
             return Vec::new();
@@ -77,15 +78,16 @@ impl Case<'_> {
         match elsewhere.first() {
             Some(namespace) => {
                 let says = format!("{says}, but one in {}", elsewhere.join(", "));
-                Wrong::new(Finding::NoSuchService, says)
-                    .remedy(format!("announcer explain {namespace}/{}", key.name))
+                let there = ObjectKey::new(namespace, &key.name);
+                let remedy = remedy::explain(&there, self.given.namespace);
+                Wrong::new(Finding::NoSuchService, says).remedy(remedy)
             }
             None => Wrong::new(Finding::NoSuchService, says)
                 .remedy(remedy::list_services(&key.namespace)),
         }
     }
 
-    fn parents(&self, chain: &mut Chain, key: &ObjectKey, parents: &[(ParentKey, bool)]) {
+    fn parents(&self, chain: &mut Chain<'_>, key: &ObjectKey, parents: &[(ParentKey, bool)]) {
         for (parent, present) in parents {
             if *present {
                 chain.ok(key, "inheritance", format!("it has the labels of {parent}, too"));
@@ -105,7 +107,7 @@ impl Case<'_> {
 
     fn addresses(
         &mut self,
-        chain: &mut Chain,
+        chain: &mut Chain<'_>,
         key: &ObjectKey,
         service: &Service,
         rules: &[RuleReport],
@@ -127,7 +129,7 @@ impl Case<'_> {
             let says = format!("its externalIPs {} are not announced", external_ips.join(", "));
             let remedy = match selecting().find_map(policy) {
                 Some(policy) => remedy::patch_policy(policy, r#"{"externalIPs":true}"#),
-                None => remedy::set_variable(self.namespace, "ANNOUNCER_EXTERNAL_IPS=true"),
+                None => remedy::set_variable(self.given.namespace, "ANNOUNCER_EXTERNAL_IPS=true"),
             };
             wrongs.push(Wrong::new(Finding::ExternalIpsNotAnnounced, says).remedy(remedy));
         }
@@ -159,6 +161,45 @@ impl Case<'_> {
     }
 }
 
+impl Case<'_> {
+    /// Why there are no VIPs at all, and what to type.
+    pub(in crate::explain) fn no_vips(&mut self) -> String {
+        if let Some(why) = self.objects.unreadable.get(&Kind::Service) {
+            let typed = self.typed(&remedy::may_i(None, "list", "services"));
+            return format!("no VIPs: Services {why}; type: {typed}");
+        }
+        // What is selected waits for an address; else one that looks as if it were meant.
+        self.index().claimed();
+        let is_balancer = |service: &&Service| {
+            service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer")
+        };
+        let keys = self.objects.services().map(|service| key(&service.metadata));
+        let is_selected = |key: &ObjectKey| {
+            let rules = self.index.explain_rules(key);
+            rules.is_some_and(|rules| rules.iter().any(RuleReport::selects))
+        };
+        let selected = keys.filter(is_selected).collect::<Vec<_>>();
+        let balancer = self.objects.services().find(is_balancer).map(|it| key(&it.metadata));
+        let says = match selected.len() {
+            0 => "no Service is selected".to_owned(),
+            1 => "the one Service that is selected has no address to announce".to_owned(),
+            n => format!("none of {n} Services that are selected has an address to announce"),
+        };
+        let remedy = match selected.into_iter().next().or(balancer) {
+            Some(service) => remedy::explain(&service, self.given.namespace),
+            None => remedy::list_all_services(),
+        };
+        format!("no VIPs: {says}; type: {}", self.typed(&remedy))
+    }
+
+    /// The kinds that may not be read: of those that are missing nothing is lost.
+    pub(in crate::explain) fn forbidden(&self) -> Vec<String> {
+        let all = self.objects.unreadable.iter();
+        let forbidden = all.filter(|(_, why)| matches!(why, Unreadable::Forbidden(_)));
+        forbidden.map(|(kind, why)| format!("{kind} objects {why}")).collect()
+    }
+}
+
 fn policy(rule: &RuleReport) -> Option<&str> {
     match &rule.rule {
         RuleId::Policy(name) => Some(name),
@@ -166,7 +207,7 @@ fn policy(rule: &RuleReport) -> Option<&str> {
     }
 }
 
-fn unfit(chain: &mut Chain, key: &ObjectKey, kind: &str, why: &NotAnnounced) {
+fn unfit(chain: &mut Chain<'_>, key: &ObjectKey, kind: &str, why: &NotAnnounced) {
     let says = why.to_string();
     match why {
         NotAnnounced::OtherClass { ours, .. } => {
@@ -187,7 +228,7 @@ fn unfit(chain: &mut Chain, key: &ObjectKey, kind: &str, why: &NotAnnounced) {
     }
 }
 
-fn selected(chain: &mut Chain, key: &ObjectKey, rules: &[RuleReport]) {
+fn selected(chain: &mut Chain<'_>, key: &ObjectKey, rules: &[RuleReport]) {
     let by: Vec<String> =
         rules.iter().filter(|rule| rule.selects()).map(|rule| rule.rule.to_string()).collect();
     chain.ok(key, "selection", format!("selected by {}", by.join(", ")));
@@ -254,7 +295,7 @@ fn unselected(key: &ObjectKey, rules: &[RuleReport], parents: &[(ParentKey, bool
     wrong.details(details).remedy(remedy)
 }
 
-fn traffic(chain: &mut Chain, key: &ObjectKey, traffic: Traffic) {
+fn traffic(chain: &mut Chain<'_>, key: &ObjectKey, traffic: Traffic) {
     chain.ok(
         key,
         "traffic",

@@ -1,14 +1,22 @@
 //! Facts in, chain out: what decides among several things that are wrong, and how long it
 //! is worth waiting. That each link is right is shown on a real API server.
 
+mod overview;
+mod wire;
+
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    explain::facts,
     intent::index::{Object, Selection},
     ownership::store::Records,
     types::NodeName,
 };
+
+const GIVEN: Given<'_> = Given { namespace: "announcer-system", kubeconfig: None };
 
 fn selection() -> Selection {
     Selection {
@@ -37,16 +45,16 @@ fn node(name: &str, ready: &str) -> Object {
     Object::Node(serde_json::from_value(object).expect("a Node"))
 }
 
-/// A node lease in session `8d6f/<transitions>`, and the links that it tells of.
+/// A node lease in session `8d6f/<transitions>`, and the link that it tells of.
 fn node_lease(name: &str, version: u32, transitions: u32, open: bool, link: &str) -> Value {
-    let interfaces = json!({"ens18": {"link": link, "hook": "tcx", "mac": "02:00:00:00:00:01"}});
+    let ens18 = json!({"link": link, "hook": "tcx", "mac": "02:00:00:00:00:01"});
     json!({
         "metadata": {
             "name": format!("announcer-node-{name}"),
             "uid": "8d6f",
             "resourceVersion": version.to_string(),
             "labels": {"l2announcer.io/session": if open { "open" } else { "over" }},
-            "annotations": {"l2announcer.io/interfaces": interfaces.to_string()},
+            "annotations": {"l2announcer.io/interfaces": json!({"ens18": ens18}).to_string()},
         },
         "spec": {"leaseDurationSeconds": 3, "leaseTransitions": transitions},
     })
@@ -85,7 +93,7 @@ fn watched(leases: &[Value], alive: &[&str], seconds: u64) -> Watched {
 fn explain(objects: Vec<Object>, watched: &Watched, target: &str) -> Explanation {
     let objects = Objects { objects, ..Objects::default() };
     let effective = facts::effective(watched.records.as_ref(), &selection());
-    let mut case = Case::new(&objects, &effective, "announcer-system");
+    let mut case = Case::new(&objects, &effective, GIVEN);
     case.explain(&target.parse().expect("a target"), watched)
 }
 
@@ -125,7 +133,7 @@ fn leases_decide_who_announces() {
         ("absent, none alive", vec![n1()], &[], Some(F::NoSession), Some(3)),
         ("none open", vec![over("n1"), released()], &[], Some(F::NoSession), None),
         ("offered", vec![n1(), offered()], &["n1"], None, None),
-        ("offered by the dead", vec![over("n1"), offered()], &[], Some(F::NoSession), None),
+        ("offered by the gone", vec![over("n1"), offered()], &[], Some(F::NoSession), None),
     ] {
         let said = web(&watched(&leases, alive, 0));
         assert_eq!(said.finding, finding, "{says}: {said:#?}");
@@ -133,6 +141,127 @@ fn leases_decide_who_announces() {
         assert_eq!(said.undecided, worth.map(Duration::from_secs), "{says}");
         assert_eq!(said.remedy.is_some(), finding.is_some(), "{says}: what to type");
     }
+}
+
+#[test]
+fn who_offers_and_dies_answers_no_more() {
+    let offered = || vip_lease(None, json!({"l2announcer.io/offered-by": "n1"}));
+    let leases = || [node_lease("n1", 7, 3, true, "up"), offered()];
+    let soon = web(&watched(&leases(), &[], 2));
+    assert_eq!((soon.announced, soon.undecided), (Some(true), Some(Duration::from_secs(3))));
+    let late = web(&watched(&leases(), &[], 3));
+    assert_eq!((late.announced, late.finding), (Some(false), Some(Finding::NoSession)));
+}
+
+#[test]
+fn the_dead_do_not_count_as_able() {
+    let lease = |name, open| node_lease(name, 7, 3, open, "up");
+    let with =
+        |others: Vec<Value>| [vec![lease("n1", true), held("n1", "8d6f/3")], others].concat();
+    let two = || with(vec![lease("n2", true)]);
+    let (n1, both) = (&["n1"][..], &["n1", "n2"][..]);
+    for (leases, alive, seconds, count, told, worth) in [
+        (two(), both, 1, "2 of 2", "n2: eligible, session open and renewed", None),
+        (two(), n1, 1, "2 of 2", "n2: eligible, session open", Some(3)),
+        (
+            two(),
+            n1,
+            3,
+            "1 of 2 nodes may hold it, not counting 1",
+            "n2: eligible, but not alive: session open, but not",
+            None,
+        ),
+        (with(vec![lease("n2", false)]), n1, 1, "1 of 2", "but not alive: session over", None),
+        (with(vec![]), n1, 1, "1 of 2", "n2: eligible, but not alive: no node lease", None),
+        (two(), &[], 3, "none of them is alive", "n1: eligible, but not alive", Some(3)),
+    ] {
+        let said = web(&watched(&leases, alive, seconds));
+        let nodes = said.chain.iter().find(|link| link.link == "nodes").expect("a link");
+        assert!(nodes.says.contains(count), "{count}: {nodes:#?}");
+        assert!(nodes.details.join("\n").contains(told), "{told}: {nodes:#?}");
+        assert_eq!(said.undecided, worth.map(Duration::from_secs), "{nodes:#?}");
+    }
+}
+
+#[test]
+fn the_dead_have_said_what_they_said_of_their_links() {
+    let leases = |link| {
+        [
+            node_lease("n1", 7, 3, true, "up"),
+            node_lease("n2", 7, 3, true, link),
+            held("n1", "8d6f/3"),
+        ]
+    };
+    for (alive, says) in [(&["n1", "n2"][..], "it says that"), (&["n1"], "it said last that")] {
+        let said = web(&watched(&leases("no-carrier"), alive, 3));
+        let nodes = said.chain.iter().find(|link| link.link == "nodes").expect("a link");
+        assert!(nodes.details[1].contains(says), "{nodes:#?}");
+    }
+}
+
+#[test]
+fn leases_in_another_namespace_leave_it_open() {
+    let mut elsewhere = watched(&[], &[], 0);
+    elsewhere.elsewhere = ["lab".to_owned(), "other".to_owned()].into();
+    let said = web(&elsewhere);
+    assert_eq!((said.announced, said.finding), (None, Some(Finding::LeasesElsewhere)), "{said:#?}");
+    assert!(!said.conclusion.contains("not announced"), "{}", said.conclusion);
+    let again = "announcer explain default/web --namespace lab";
+    assert_eq!(said.remedy.as_deref(), Some(again));
+    assert!(said.conclusion.contains("cannot be told") && said.conclusion.ends_with(again));
+    // What is wrong whoever announces comes first where nothing can be right.
+    let said = explain(Vec::new(), &elsewhere, "default/web");
+    assert_eq!((said.announced, said.finding), (Some(false), Some(Finding::NoSuchService)));
+}
+
+#[test]
+fn commands_to_type_have_the_flags_that_were_given() {
+    let typed = |kubeconfig: Option<&str>, namespace, target: &str, leases: &[Value]| {
+        let objects = vec![service("web", json!({"announce": "true"})), node("n1", "True")];
+        let objects = Objects { objects, ..Objects::default() };
+        let given = Given { namespace, kubeconfig: kubeconfig.map(std::path::Path::new) };
+        let effective = facts::effective(None, &selection());
+        let mut case = Case::new(&objects, &effective, given);
+        case.explain(&target.parse().expect("a target"), &watched(leases, &[], 3)).remedy
+    };
+    let ours = "announcer-system";
+    for (kubeconfig, namespace, target, remedy) in [
+        (
+            None,
+            ours,
+            "default/web",
+            "kubectl -n announcer-system get daemonsets,pods -l app.kubernetes.io/name=announcer -o wide",
+        ),
+        (
+            Some("/home/x/it's here"),
+            "lab",
+            "default/web",
+            "kubectl -n lab get daemonsets,pods -l app.kubernetes.io/name=announcer -o wide --kubeconfig \"/home/x/it's here\"",
+        ),
+        (None, ours, "other/web", "announcer explain default/web"),
+        (
+            Some("k"),
+            "lab",
+            "other/web",
+            "announcer explain default/web --namespace lab --kubeconfig k",
+        ),
+    ] {
+        assert_eq!(typed(kubeconfig, namespace, target, &[]).as_deref(), Some(remedy));
+    }
+    // Each of several commands.
+    let other = json!({"metadata": {"namespace": "default", "name": "web"}, "spec": {"type": "LoadBalancer", "loadBalancerClass": "x"}});
+    let objects = vec![Object::Service(serde_json::from_value(other).expect("a Service"))];
+    let objects = Objects { objects, ..Objects::default() };
+    let effective = facts::effective(None, &selection());
+    let given = Given { namespace: ours, kubeconfig: Some("k".as_ref()) };
+    let said = Case::new(&objects, &effective, given)
+        .explain(&"default/web".parse().expect("one"), &watched(&[], &[], 0));
+    let remedy = said.remedy.expect("what to type");
+    let parts: Vec<&str> = remedy.split(" && ").collect();
+    assert!(
+        parts.len() == 2 && parts.iter().all(|part| part.ends_with(" --kubeconfig k")),
+        "{remedy}"
+    );
 }
 
 #[test]

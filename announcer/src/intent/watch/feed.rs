@@ -11,7 +11,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{ApiResource, DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::{
+        ApiResource, DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta, Status,
+    },
     runtime::watcher::{self, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -168,25 +170,22 @@ fn translate<K: ResourceExt>(
         Ok(watcher::Event::InitDone) => Fed::ListDone,
         Ok(watcher::Event::Apply(found)) => Fed::Applied(object(found)),
         Ok(watcher::Event::Delete(gone)) => Fed::Deleted(key(gone.meta())),
-        Err(error) => {
-            let text = client::watch_reason(&error);
-            match code(&error) {
-                Some(404) => Fed::Absent,
-                Some(403) => Fed::Forbidden(text),
-                _ => Fed::Broken(text),
-            }
-        }
+        Err(error) => match status(&error) {
+            Some(Status { code: 404, .. }) => Fed::Absent,
+            Some(Status { code: 403, message, .. }) => Fed::Forbidden(message.clone()),
+            _ => Fed::Broken(client::watch_reason(&error)),
+        },
     }
 }
 
-/// The HTTP status of the API server's answer, if it was one.
-fn code(error: &watcher::Error) -> Option<u16> {
+/// The API server's answer, if it was one.
+const fn status(error: &watcher::Error) -> Option<&Status> {
     use watcher::Error as E;
     match error {
         E::InitialListFailed(kube::Error::Api(status))
         | E::WatchStartFailed(kube::Error::Api(status))
         | E::WatchFailed(kube::Error::Api(status))
-        | E::WatchError(status) => Some(status.code),
+        | E::WatchError(status) => Some(status),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::{
         lease::{NodeLease, VipLease},
         profile::Profile,
     },
-    INTERFACES_ANNOTATION, Known, LeaseError, SETTINGS_ANNOTATION, understand, value,
+    Known, LeaseError, PROFILE_ANNOTATIONS, understand, value,
 };
 use crate::types::{MacAddr, NodeName, Vip};
 
@@ -57,8 +57,7 @@ impl Records {
             Ok(Known::Node(node, known, macs)) => {
                 let annotations = lease.metadata.annotations.as_ref();
                 let text = |key| value(annotations, key);
-                let profile =
-                    Profile::from_texts(text(SETTINGS_ANNOTATION), text(INTERFACES_ANNOTATION));
+                let profile = Profile::from_texts(PROFILE_ANNOTATIONS.map(text));
                 let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
                 let seconds = u64::try_from(seconds.unwrap_or(0)).unwrap_or(0);
                 let duration = Duration::from_secs(seconds).min(LONGEST);

@@ -1,7 +1,7 @@
 //! Every claim and session survives the way through a Lease object.
 
 use super::{
-    super::profile::{InterfaceProfile, Settings},
+    super::profile::{ConflictProfile, InterfaceProfile, Settings},
     *,
 };
 use crate::intent::eligibility::LinkState;
@@ -16,6 +16,12 @@ fn store() -> Store {
     Store::new(client, "announcer-system", timing, me, macs, profile, Arc::default())
 }
 
+fn conflicts() -> Conflicts {
+    let mac = "52:54:00:00:00:07".parse().expect("a MAC");
+    let vip = "192.0.2.10".parse().expect("a VIP");
+    [(vip, ConflictProfile { mac, interface: "ens18".to_owned(), answered: false })].into()
+}
+
 fn profile() -> Profile {
     let settings = Settings {
         version: "1.2.3".to_owned(),
@@ -26,17 +32,21 @@ fn profile() -> Profile {
         exclude_cordoned: true,
     };
     let mac = "02:00:00:00:00:01".parse().ok();
+    let networks = ["192.0.2.0/24", "2001:db8::/64"].map(|text| text.parse().expect("one"));
+    let attached = InterfaceProfile::attached(LinkState::NoCarrier, "tcx", mac);
     let interfaces = [
-        ("ens18", InterfaceProfile::attached(LinkState::NoCarrier, "tcx", mac)),
+        ("ens18", attached.with_networks(networks)),
         ("ens19", InterfaceProfile::without_program(LinkState::Missing)),
     ];
     let interfaces = interfaces.map(|(name, interface)| (name.to_owned(), interface));
-    Profile { settings: Some(settings), interfaces: Some(interfaces.into()) }
+    let interfaces = Some(interfaces.into());
+    Profile { settings: Some(settings), interfaces, ..Profile::default() }
 }
 
 #[tokio::test]
 async fn what_a_node_says_of_itself_round_trips() {
-    let store = store();
+    let mut store = store();
+    store.set_conflicts(conflicts());
     let node: NodeName = "node-1".parse().expect("a node name");
     let write = |node: &NodeName, expect| Request::WriteNode {
         node: node.clone(),
@@ -48,7 +58,7 @@ async fn what_a_node_says_of_itself_round_trips() {
     let mut records = Records::default();
     records.insert(&lease);
     let record = &records.nodes[&node];
-    assert_eq!(record.profile, profile());
+    assert_eq!(record.profile, Profile { conflicts: conflicts(), ..profile() });
     assert_eq!(record.duration, Duration::from_secs(3));
     let settings = record.profile.settings.as_ref().expect("they were written");
     let selection = settings.selection().expect("the selector is one");
@@ -70,6 +80,47 @@ async fn what_a_node_says_of_itself_round_trips() {
     records.insert(&garbled);
     assert_eq!(records.nodes[&node].profile.settings, None);
     assert!(records.nodes[&node].lease.open);
+
+    // What is over is not said any more.
+    store.set_conflicts(Conflicts::new());
+    records.insert(&stored(&store, &write(&node, None), 10));
+    assert_eq!(records.nodes[&node].profile, profile());
+}
+
+#[test]
+fn what_no_announcer_says_is_not_believed() {
+    let networks = |n: u8| -> Vec<_> { (0..n).map(|n| format!("192.0.{n}.0/24")).collect() };
+    let interface = |networks: serde_json::Value| {
+        serde_json::json!({ "ens18": { "link": "up", "networks": networks } }).to_string()
+    };
+    let told = |text: &str| Profile::from_texts([None, Some(text), None]).interfaces;
+    for (networks, believed) in [
+        (serde_json::json!(networks(16)), true),
+        (serde_json::json!([]), true),
+        (serde_json::json!(networks(17)), false),
+        (serde_json::json!(["192.0.2.0/33"]), false),
+        (serde_json::json!(["$(reboot)"]), false),
+    ] {
+        assert_eq!(told(&interface(networks.clone())).is_some(), believed, "{networks}");
+    }
+    let attached = InterfaceProfile::attached(LinkState::Fit, "tcx", None);
+    let many = networks(17).into_iter().map(|text| text.parse().expect("a network"));
+    assert_eq!(attached.with_networks(many).networks, None, "a part would mislead");
+
+    let conflict = |vip: &str, mac: &str, interface: &str| {
+        let of = serde_json::json!({ "mac": mac, "interface": interface, "answered": true });
+        serde_json::json!({ vip: of }).to_string()
+    };
+    let mac = "52:54:00:00:00:07";
+    for (text, believed) in [
+        (conflict("192.0.2.10", mac, "ens18"), true),
+        (conflict("192.0.2.10", "somebody", "ens18"), false),
+        (conflict("192.0.2.10", mac, "a b"), false),
+        (conflict("127.0.0.1", mac, "ens18"), false),
+    ] {
+        let told = Profile::from_texts([None, None, Some(&text)]).conflicts;
+        assert_eq!(!told.is_empty(), believed, "{text}");
+    }
 }
 
 /// The object as the API server would give it back.

@@ -16,8 +16,14 @@ fn the_leases_are_in_another_namespace() {
     let desk = Desk::with_service();
     desk.node_lease("node-1", true, json!({}));
     let said = desk.explain(&["default/web", "--namespace", "kube-system"]);
-    let typed = ["announcer explain", "--namespace announcer-system"];
-    said.blames("leases-elsewhere", &["kube-system", "announcer-system"], &typed);
+    assert_eq!(said.text("finding"), "leases-elsewhere", "{:#}", said.json);
+    assert_eq!((said.code, &said.json["announced"]), (UNKNOWN, &Value::Null), "{:#}", said.json);
+    let conclusion = said.text("conclusion");
+    for part in ["cannot be told", "kube-system", "announcer-system"] {
+        assert!(conclusion.contains(part), "{part} is not in {conclusion}");
+    }
+    let typed = "announcer explain default/web --namespace announcer-system --kubeconfig ";
+    assert!(conclusion.contains(typed) && !conclusion.contains("not announced"), "{conclusion}");
 }
 
 #[test]
@@ -50,6 +56,18 @@ fn the_holder_is_silent() {
     for part in ["announced", "node-1", "02:00:00:00:00:01", "ens18"] {
         assert!(conclusion.contains(part), "{part} is not in {conclusion}");
     }
+}
+
+#[test]
+fn the_holder_is_silent_because_of_a_stranger() {
+    let desk = Desk::with_service();
+    let conflict = json!({ VIP.to_string():
+        { "mac": "52:54:00:12:34:56", "interface": "ens18", "answered": false } });
+    let session = desk.says("node-1", true, "conflicts", &conflict);
+    desk.vip_lease(VIP, "node-1", Some(&session));
+    let said = desk.renewing("node-1", || desk.web());
+    let parts = ["node-1", "silent", "52:54:00:12:34:56", "QEMU/KVM"];
+    said.blames("address-conflict", &parts, &["announcer probe 192.0.2.10"]);
 }
 
 #[test]

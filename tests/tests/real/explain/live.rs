@@ -1,14 +1,16 @@
 //! With daemons: what they say of themselves is believed, by whoever may only read.
 
 use announcer_tests::{
+    arp::{ArpFrame, Mac, Op},
+    capture::Injector,
     cluster::{Cluster, SOON},
-    lab::{Link, UPLINK},
+    lab::{CLIENT_NIC, Link, UPLINK},
     topology::Cut,
 };
 use serde_json::json;
 
 use super::*;
-use crate::{OTHER, QUICK, STAY, cluster};
+use crate::{OTHER, QUICK, STAY, cluster, quick};
 
 /// What `--help` says is needed.
 const RIGHTS: &str = r#"
@@ -123,4 +125,45 @@ fn daemons_are_seen_from_afar_with_rights_to_read_only() {
         let args = ["-n", NAMESPACE, "delete", role, "explainer"];
         cluster.control_plane().kubectl(&args).unwrap();
     }
+}
+
+/// A VIP of the segment that a stranger uses, and one that is of another segment.
+#[test]
+fn strangers_and_networks_are_seen_from_afar() {
+    let stranger = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    let far = Ipv4Addr::new(198, 51, 100, 9);
+    let mut cluster = quick(1);
+    cluster.create_service("web", VIP).unwrap();
+    cluster.create_service("far", far).unwrap();
+    cluster.start(1).unwrap();
+    for vip in [VIP, far] {
+        cluster.wait_for_holder(vip, SOON, |n| n == 1).unwrap();
+    }
+    let control = cluster.control_plane();
+    let (ns, admin) = (control.ns().clone(), control.admin_kubeconfig());
+    let doubts = |of: &str| {
+        let said = explain(&ns, &admin, &[of]);
+        assert_eq!(said.code, ANNOUNCED, "a doubt only: {:#}", said.json);
+        (said.text("finding").to_owned(), said.text("conclusion").to_owned())
+    };
+    assert_eq!(doubts("default/web").0, "");
+    let (finding, conclusion) = doubts("default/far");
+    assert_eq!(finding, "off-link", "{conclusion}");
+    for part in ["198.51.100.9 lies in none of the networks", UPLINK, "192.0.2.0/24", "node-1"] {
+        assert!(conclusion.contains(part), "{part} is not in {conclusion}");
+    }
+
+    let claim = ArpFrame::announcement(stranger, VIP, Op::Reply);
+    let injector = Injector::open(cluster.lab().client(), CLIENT_NIC).unwrap();
+    injector.send(&claim.to_padded_bytes()).unwrap();
+    cluster.daemon(1).unwrap().wait_for_log("address conflict", SOON).unwrap();
+    cluster.wait_renewals(2).unwrap();
+    let (finding, conclusion) = doubts("default/web");
+    assert_eq!(finding, "address-conflict", "{conclusion}");
+    assert!(conclusion.contains(&stranger.to_string()), "{conclusion}");
+    let output = run(&ns, &admin, &["status", "--cluster"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = |of: &str| table.lines().find(|line| line.starts_with(of)).unwrap().to_owned();
+    assert!(row(&VIP.to_string()).contains(&stranger.to_string()), "{table}");
+    assert!(row(&far.to_string()).contains("in none of the networks"), "{table}");
 }
