@@ -28,6 +28,7 @@ use crate::{
         profile::InterfaceProfile,
         report::{VipReport, VipState},
     },
+    phrase::list,
     types::{NodeName, Vip},
 };
 
@@ -218,7 +219,7 @@ impl Scene<'_> {
         if self.writer(vips).is_none() {
             let (first, _) = vips.first()?;
             let why = self.seen.orphans.get(first)?;
-            let list = list(vips.iter().map(|(vip, _)| vip.to_string()));
+            let list = list(vips.iter().map(|(vip, _)| vip), NAMED);
             return Some(Saying::NoEligibleNode(format!("no node may hold {list}. {why}")));
         }
         let is_mine = |report: &VipReport| holder(report) == Some(self.me);
@@ -231,7 +232,7 @@ impl Scene<'_> {
             Some(other) => format!("{vip} by {other}"),
             None => format!("{vip} by no node"),
         });
-        Some(Saying::Announced(list(each)))
+        Some(Saying::Announced(list(each, NAMED)))
     }
 
     /// Where this node announces a VIP, in brackets.
@@ -255,15 +256,6 @@ const fn holder(report: &VipReport) -> Option<&NodeName> {
         VipState::Waiting(_) => None,
         _ => report.holder.as_ref(),
     }
-}
-
-/// With commas; what is too much is counted.
-fn list(all: impl ExactSizeIterator<Item = String>) -> String {
-    let more = match all.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{}{more}", all.take(NAMED).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

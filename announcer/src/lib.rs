@@ -24,6 +24,7 @@ pub mod intent;
 pub mod observe;
 pub mod output;
 pub mod ownership;
+pub mod phrase;
 pub mod probe;
 pub mod responder;
 pub mod settings;

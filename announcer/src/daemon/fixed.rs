@@ -17,6 +17,7 @@ use crate::{
         report::{Report, VipReport, VipState},
         timing::Timing,
     },
+    phrase::list,
     types::{BootTime, MacAddr, NodeName, Vip},
     wire_state::{Adopted, ClaimKind, Heard, WireEntry, WireState},
 };
@@ -127,19 +128,13 @@ fn answered_on(state: &WireState, links: Option<&Links>) -> Option<String> {
     let fit = links?.iter().filter(|(_, state)| **state == LinkState::Fit);
     let interfaces: Vec<&str> = fit.map(|(name, _)| name.as_str()).collect();
     let is_answered = |(_, entry): &(&Vip, &WireEntry)| matches!(entry, WireEntry::Answer { .. });
-    let mut vips = state.vips.iter().filter(is_answered).map(|(vip, _)| vip.to_string());
-    let named: Vec<String> = vips.by_ref().take(VIPS_NAMED).collect();
-    let more = match vips.count() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(match (&named[..], &interfaces[..]) {
-        ([], _) => NOTHING.to_owned(),
-        (_, []) => format!(
-            "answering for {}{more} on no interface: none can carry frames",
-            named.join(", ")
-        ),
-        _ => format!("answering for {}{more} on {}", named.join(", "), interfaces.join(", ")),
+    let vips = list(state.vips.iter().filter(is_answered).map(|(vip, _)| vip), VIPS_NAMED);
+    Some(match (&*vips, &interfaces[..]) {
+        ("", _) => NOTHING.to_owned(),
+        (vips, []) => {
+            format!("answering for {vips} on no interface: none can carry frames")
+        }
+        (vips, _) => format!("answering for {vips} on {}", interfaces.join(", ")),
     })
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::phrase::count;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -158,19 +160,10 @@ impl fmt::Display for Report {
             }
         }
         let Self { ok, warnings, failures, .. } = self;
-        writeln!(
-            f,
-            "\n{ok} ok, {}, {}",
-            plural(*warnings, "warning"),
-            plural(*failures, "failure")
-        )?;
+        writeln!(f, "\n{ok} ok, {}, {}", count(*warnings, "warning"), count(*failures, "failure"))?;
         if let Some(Finding { check, remedy: Some(remedy), .. }) = self.worst() {
             writeln!(f, "First: {check}: {remedy}")?;
         }
         Ok(())
     }
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -22,6 +22,7 @@ use crate::{
         index::{Index, Kind, ObjectKey},
         watch::Unreadable,
     },
+    phrase::count,
     types::Vip,
 };
 
@@ -234,7 +235,8 @@ impl<'a> Case<'a> {
             );
         };
         let says = format!(
-            "of {nodes} nodes: version {}, --service-selector {:?}, class {:?}{}{}{}",
+            "of {}: version {}, --service-selector {:?}, class {:?}{}{}{}",
+            count(*nodes, "node"),
             said.version,
             said.service_selector,
             said.load_balancer_class,

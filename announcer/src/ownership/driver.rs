@@ -4,6 +4,7 @@ mod claims;
 mod log;
 mod lookup;
 mod report;
+mod validity;
 mod witness;
 
 use std::{
@@ -295,6 +296,7 @@ impl Driver {
             self.claims.claim_first(now, vip);
         }
         self.claims.follow(now, &mut state);
+        self.log.validity(now, &self.machine, &state);
         self.store.set_conflicts(profile::conflicts(&self.claims));
         self.tell();
         let state = Some(Arc::new(state));

@@ -35,6 +35,12 @@ fn holder_without_api(mode: Mode) {
     for part in ["VIPs held here stay up", "next attempt in"] {
         assert!(failed.contains(part), "{part}: {failed}");
     }
+    if mode == Mode::Withdraw {
+        let over = daemon.wait_for_log("no longer answering for 192.0.2.10", SOON).unwrap().text;
+        for part in ["--on-api-loss withdraw", "requests have failed for", "a renewal"] {
+            assert!(over.contains(part), "{part}: {over}");
+        }
+    }
     if mode == Mode::Hold {
         daemon.wait_for_log("gave way: ", SOON).unwrap();
         daemon

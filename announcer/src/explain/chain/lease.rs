@@ -44,8 +44,15 @@ impl Case<'_> {
                     "no announcer has a node lease in namespace {namespace}: none runs, or none \
                      is a candidate for any VIP"
                 );
-                let wrong = Wrong::new(Finding::NoAnnouncer, says);
-                chain.problem(vip, "announcers", wrong.remedy(remedy::announcers(namespace)));
+                // Once, of however many VIPs.
+                let is_told =
+                    chain.links.iter().any(|link| link.finding == Some(Finding::NoAnnouncer));
+                let remedy = (!is_told).then(|| remedy::announcers(namespace));
+                chain.problem(
+                    vip,
+                    "announcers",
+                    Wrong::new(Finding::NoAnnouncer, says).remedy(remedy),
+                );
             }
             return;
         }

@@ -16,6 +16,7 @@ use crate::{
         eligibility::{Ineligible, LinkTrouble},
         index::{Kind, NodeReport, VipReport},
     },
+    phrase::count,
     types::{NodeName, Vip},
 };
 
@@ -103,17 +104,20 @@ impl Case<'_> {
         let is_dead = |node: &&NodeName| !watched.standing(node).may_be_alive();
         let dead: Vec<&NodeName> = candidates.iter().filter(is_dead).collect();
         let able = candidates.len() - dead.len();
+        let nodes = count(nodes, "node");
         let says = match (able, dead.len()) {
-            (able, 0) => format!("{able} of {nodes} nodes may hold it"),
-            (0, dead) => format!("{dead} of {nodes} nodes may hold it, and none of them is alive"),
-            (able, dead) => format!(
-                "{able} of {nodes} nodes may hold it, not counting {dead} that might if alive"
-            ),
+            (able, 0) => format!("{able} of {nodes} may hold it"),
+            (0, dead) => format!("{dead} of {nodes} may hold it, and none of them is alive"),
+            (able, dead) => {
+                format!("{able} of {nodes} may hold it, not counting {dead} that might if alive")
+            }
         };
         let Some(dead) = dead.first().filter(|_| able == 0) else {
             return chain.ok_with(vip, "nodes", says, details);
         };
-        let remedy = remedy::announcer_on(self.given.namespace, dead);
+        // Where there is no announcer at all, the next link has what to type.
+        let is_any = watched.records.as_ref().is_none_or(|records| !records.nodes.is_empty());
+        let remedy = is_any.then(|| remedy::announcer_on(self.given.namespace, dead));
         let wrong = Wrong::new(Finding::NoSession, says).details(details);
         chain.note(vip, "nodes", wrong.remedy(remedy));
     }

@@ -144,6 +144,22 @@ fn leases_decide_who_announces() {
 }
 
 #[test]
+fn without_any_announcer_one_link_has_what_to_type() {
+    let two = json!({
+        "metadata": {"namespace": "default", "name": "web", "labels": {"announce": "true"}},
+        "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}, {"ip": "192.0.2.11"}]}},
+    });
+    let two = Object::Service(serde_json::from_value(two).expect("a Service"));
+    let said = explain(vec![two, node("n1", "True")], &watched(&[], &[], 3), "default/web");
+    assert_eq!(said.finding, Some(Finding::NoAnnouncer));
+    let typed: Vec<&str> =
+        said.chain.iter().filter(|link| link.remedy.is_some()).map(|link| link.link).collect();
+    assert_eq!(typed, ["announcers"], "{said:#?}");
+    assert!(said.chain.iter().any(|link| link.says.starts_with("1 of 1 node may")), "{said:#?}");
+}
+
+#[test]
 fn who_offers_and_dies_answers_no_more() {
     let offered = || vip_lease(None, json!({"l2announcer.io/offered-by": "n1"}));
     let leases = || [node_lease("n1", 7, 3, true, "up"), offered()];

@@ -6,18 +6,24 @@ use tracing::{debug, info, warn};
 
 use super::{
     super::{
+        heartbeat::OnApiLoss,
         lease::{Answer, Claim, Reply, Request},
         machine::{Candidacy, Machine, WithoutApi},
         report::VipState,
         store,
     },
+    validity::{Change, Validity},
     witness::verb,
 };
 use crate::{
     client,
+    phrase::list,
     types::{BootTime, NodeName, Session, Vip},
     wire_state::{WireEntry, WireState},
 };
+
+/// So many VIPs are named in one line.
+const VIPS_NAMED: usize = 10;
 
 /// Sessions, takeovers, fences, and the API server's
 /// silence once, not at every attempt.
@@ -27,6 +33,7 @@ pub(super) struct Log {
     /// Since when requests fail, and how the last one did.
     failing: Option<(BootTime, String)>,
     candidacy: Candidacy,
+    validity: Validity,
 }
 
 impl Log {
@@ -116,6 +123,33 @@ impl Log {
                 }
             },
             (_, answer) => debug!(?request, ?answer, "answer"),
+        }
+    }
+
+    /// VIPs whose time runs out: nobody says so but the clock, and what is on the wire does
+    /// not change by it.
+    pub(super) fn validity(&mut self, now: BootTime, machine: &Machine, state: &WireState) {
+        match self.validity.follow(now, state) {
+            None => {}
+            Some(Change::Over(vips)) => {
+                let since = self.failing.as_ref().map(|(since, error)| {
+                    format!(" (requests have failed for {:?}: {error})", rounded(now.since(*since)))
+                });
+                let so = match machine.settings().on_api_loss {
+                    OnApiLoss::Withdraw => ", as --on-api-loss withdraw wants it",
+                    OnApiLoss::Hold => "",
+                };
+                warn!(
+                    "no longer answering for {}{so}: the API server has not confirmed this node's \
+                     session in time{}; a renewal that succeeds ends it, unless another node has \
+                     taken them over by then",
+                    list(vips, VIPS_NAMED),
+                    since.unwrap_or_default()
+                );
+            }
+            Some(Change::Again(vips)) => {
+                info!("answering for {} again", list(vips, VIPS_NAMED));
+            }
         }
     }
 
