@@ -37,7 +37,7 @@ use crate::settings::field_of;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 orderly end, 1 unexpected, 2 wrong usage or configuration, \
-    3 not permitted, 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
+    3 not permitted (explain: it cannot be told), 4 kernel too old, 5 somebody else is there (another daemon or XDP program), \
     6 an address is answered by nobody or a Service not announced, 7 a check of doctor failed, \
     8 an address is answered by two stations, 9 the daemon is stopped or stuck.")]
 pub struct Cli {

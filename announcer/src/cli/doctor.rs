@@ -13,6 +13,7 @@ use super::{
 
 /// Flags of `announcer doctor`: what `announcer run` will be given, and some of its own.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Exit codes: 0 no check failed, 7 one did; others as of every command.")]
 pub struct DoctorArgs {
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table", value_name = "FORMAT")]

@@ -8,6 +8,10 @@ use super::{OverviewArgs, value::duration};
 
 /// Flags of `announcer status`.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 it is told, with a daemon or without, 9 the daemon is stopped \
+    or stuck; others as of every command."
+)]
 pub struct StatusArgs {
     /// How to write it (to standard output).
     #[arg(short, long, env = "ANNOUNCER_OUTPUT", default_value = "table", value_name = "FORMAT")]

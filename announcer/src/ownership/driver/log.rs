@@ -129,6 +129,11 @@ impl Log {
     /// VIPs whose time runs out: nobody says so but the clock, and what is on the wire does
     /// not change by it.
     pub(super) fn validity(&mut self, now: BootTime, machine: &Machine, state: &WireState) {
+        // Who gives everything up ends its session itself, which is told.
+        if machine.is_draining() || machine.candidacy() != Some(Candidacy::Candidate) {
+            self.validity = Validity::default();
+            return;
+        }
         match self.validity.follow(now, state) {
             None => {}
             Some(Change::Over(vips)) => {

@@ -26,15 +26,15 @@ pub(super) enum Change {
 impl Validity {
     /// What is new in what is on the wire now: of each VIP once.
     pub(super) fn follow(&mut self, now: BootTime, state: &WireState) -> Option<Change> {
-        let until = |vip: &Vip| match state.vips.get(vip) {
-            Some(WireEntry::Answer { until }) => Some(*until),
-            _ => None,
+        let is_over = |entry: &WireEntry| match entry {
+            WireEntry::Answer { until } => *until <= now,
+            _ => false,
         };
-        let is_over = |vip: &&Vip| until(vip).is_some_and(|until| until <= now);
-        let over: BTreeSet<Vip> = state.vips.keys().filter(is_over).copied().collect();
+        let entries = state.vips.iter().filter(|(_, entry)| is_over(entry));
+        let over: BTreeSet<Vip> = entries.map(|(vip, _)| *vip).collect();
         if over.is_empty() {
             let mut again = mem::take(&mut self.over);
-            again.retain(|vip| until(vip).is_some());
+            again.retain(|vip| matches!(state.vips.get(vip), Some(WireEntry::Answer { .. })));
             return (!again.is_empty()).then_some(Change::Again(again));
         }
         let fresh: BTreeSet<Vip> = over.difference(&self.over).copied().collect();
