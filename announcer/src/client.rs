@@ -104,12 +104,24 @@ pub fn reason(error: &kube::Error) -> String {
         (kube::Error::Api(status), _) if status.message.is_empty() => {
             format!("{} (HTTP {})", status.reason, status.code)
         }
-        (kube::Error::Api(status), _) => format!("{} (HTTP {})", status.message, status.code),
+        (kube::Error::Api(status), _) => {
+            format!("{} (HTTP {})", one_line(&status.message), status.code)
+        }
         // The client's own words for it are names of its types.
         (kube::Error::Service(_) | kube::Error::HyperError(_), Some(source)) => {
             with_sources(source)
         }
         (error, _) => with_sources(error),
+    }
+}
+
+/// What is not from the API server may be a whole page, of whatever stands before it.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
+        None => line,
     }
 }
 
@@ -148,9 +160,12 @@ mod tests {
                 "etcdserver: no leader (HTTP 500)",
             ),
             (status("", "ServiceUnavailable", 503), "ServiceUnavailable (HTTP 503)"),
+            (status("<html>\n  <p>no\nbackend", "", 502), "<html> <p>no backend (HTTP 502)"),
             (kube::Error::Service(refused.into()), "Connection refused (os error 111)"),
         ] {
             assert_eq!(reason(&error), said);
         }
+        let page = reason(&status(&"x".repeat(10_000), "", 502));
+        assert!(page.len() < 400 && page.ends_with("… (HTTP 502)"), "{page}");
     }
 }

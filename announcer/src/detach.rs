@@ -30,7 +30,10 @@ pub async fn run() -> Result<(), Failure> {
         let name = facts.map_or("an interface that is gone", |facts| &facts.name);
         output::write(format_args!("detached from {name} (ifindex {})\n", index.get()))?;
     }
-    let Swept { removed, kept } = datapath::sweep(root).map_err(DaemonError::from)?;
+    let Swept { removed, kept, is_busy } = datapath::sweep(root).map_err(DaemonError::from)?;
+    if is_busy {
+        output::write("left those of other network namespaces: an announcer is attaching\n")?;
+    }
     for path in removed {
         output::write(format_args!(
             "removed {}: of another network namespace, its interface is gone\n",

@@ -62,7 +62,7 @@ impl Interface {
         let facts = require(netlink, index).await?;
         let mac = ethernet_mac(&facts)?;
         let pins = PinDir::new(&options.pin_root, namespace, index);
-        let _not_swept = pins::lock_shared(&options.pin_root)?;
+        let _not_swept = pins::lock_shared(&options.pin_root).await?;
 
         let adopted = adoption::adopt(&facts, &pins, options)?;
         let was_adopted = adopted.is_some();

@@ -6,8 +6,9 @@
 
 use std::{
     fs, io,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{error::DatapathError, link::Link, namespace::NetnsCookie};
@@ -66,14 +67,32 @@ fn mount_bpffs(path: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How often a lock is tried for, and how long after the other: longer than a sweep takes.
+const LOCK_TRIES: u32 = 40;
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Keeps [`sweep`] away from pins that are being made or taken over, until it is dropped.
-pub(crate) fn lock_shared(root: &Path) -> Result<fs::File, DatapathError> {
-    let locked = fs::create_dir_all(root).and_then(|()| {
-        let directory = fs::File::open(root)?;
-        directory.lock_shared()?;
-        Ok(directory)
-    });
-    locked.map_err(|error| DatapathError::pin("locking", root, error))
+///
+/// It waits without holding anybody up, and not for ever: whoever has the lock may hang.
+///
+/// # Errors
+/// [`DatapathError::Pin`], also when somebody else has it all the time.
+pub(crate) async fn lock_shared(root: &Path) -> Result<fs::File, DatapathError> {
+    let failed = |error| DatapathError::pin("locking", root, error);
+    // For root alone: whoever can open it can lock it.
+    let directory = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+    let directory = directory.and_then(|()| fs::File::open(root)).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        match directory.try_lock_shared() {
+            Ok(()) => return Ok(directory),
+            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_INTERVAL).await,
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    Err(failed(io::Error::new(
+        io::ErrorKind::WouldBlock,
+        "another process has it locked, as `announcer detach` does; `fuser` names it",
+    )))
 }
 
 /// What other network namespaces have pinned.
@@ -83,6 +102,8 @@ pub struct Swept {
     pub removed: Vec<PathBuf>,
     /// Left alone: it may be in use, or about to be.
     pub kept: Vec<PathBuf>,
+    /// A daemon was attaching somewhere: nothing was looked at.
+    pub is_busy: bool,
 }
 
 /// Removes what is pinned for other network namespaces and can never be used again: a link
@@ -96,7 +117,11 @@ pub(crate) fn sweep(root: &Path, own: NetnsCookie) -> Result<Swept, DatapathErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
         directory => directory.map_err(failed)?,
     };
-    directory.lock().map_err(failed)?;
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(Swept { is_busy: true, ..swept }),
+        Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+    }
     for entry in fs::read_dir(root).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let is_own = path.file_name().is_some_and(|name| *name == *own.to_string());

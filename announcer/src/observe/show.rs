@@ -69,7 +69,8 @@ fn end(why: AskError, format: OutputFormat) -> Result<(), Failure> {
 
 #[expect(clippy::print_stderr, reason = "beside the output of a command")]
 fn complain(why: &AskError) {
-    eprintln!("{why}; this is what is pinned");
+    // It may name another process by its own words.
+    eprintln!("{}; this is what is pinned", output::harmless(&why.to_string()));
 }
 
 const fn is_for_people(format: OutputFormat) -> bool {

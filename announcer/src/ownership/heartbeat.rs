@@ -174,9 +174,14 @@ impl Heartbeat {
         let strained = self.connected_since.is_none() || now >= self.strained_at();
         self.on_loss == OnApiLoss::Hold
             && self.session.is_some()
-            && self.unconfirmed.is_none()
+            && self.is_trusted()
             && (self.unanswered || matches!(self.lease, Known::Present(_)))
             && strained
+    }
+
+    /// Whether this daemon has run throughout, as far as it knows: then it may answer on trust.
+    pub const fn is_trusted(&self) -> bool {
+        self.unconfirmed.is_none()
     }
 
     /// How far ahead the data plane may answer on trust: a daemon that dies then

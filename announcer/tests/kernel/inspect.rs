@@ -88,11 +88,11 @@ fn pins_of_an_interface_that_is_gone_are_swept_from_elsewhere_and_no_others() {
         let options = Options { pin_root: root.into(), ..Options::default() };
         drop(segment.datapath(options).attach(segment.dut).await.expect("attached"));
         let pins = pins_of(root, segment.dut.get());
-        let left = Swept { removed: vec![], kept: vec![pins.clone()] };
+        let left = Swept { removed: vec![], kept: vec![pins.clone()], is_busy: false };
         assert_eq!(sweep_elsewhere(), left, "a daemon that is killed may come back");
         assert_eq!(sweep(root).expect("root"), Swept::default(), "its own are not its concern");
         ip("link del dut");
-        let swept = Swept { removed: vec![pins.clone()], kept: vec![] };
+        let swept = Swept { removed: vec![pins.clone()], kept: vec![], is_busy: false };
         assert_eq!(sweep_elsewhere(), swept);
         assert!(!pins.parent().expect("the namespace's").exists());
         std::fs::remove_dir(root).expect("nothing is left");

@@ -230,12 +230,11 @@ impl fmt::Display for Told<'_> {
 fn meaning(without_api: WithoutApi) -> String {
     match without_api {
         WithoutApi::Nothing => "this node holds no VIPs until it has a session".to_owned(),
-        WithoutApi::AnsweredOn => "VIPs held here stay up".to_owned(),
+        WithoutApi::AnsweredOn => {
+            "VIPs held here stay up, unless another node takes them over".to_owned()
+        }
         WithoutApi::AnsweredFor(left) => {
-            format!(
-                "VIPs held here stay up for {:?} at most (--on-api-loss withdraw)",
-                rounded(left)
-            )
+            format!("VIPs held here stay up for {:?} at most without a renewal", rounded(left))
         }
     }
 }

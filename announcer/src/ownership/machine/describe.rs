@@ -215,10 +215,8 @@ impl Machine {
     pub fn without_api(&self, now: BootTime) -> WithoutApi {
         match (self.heartbeat.session(), self.settings.on_api_loss) {
             (None, _) => WithoutApi::Nothing,
-            (Some(_), OnApiLoss::Hold) => WithoutApi::AnsweredOn,
-            (Some(_), OnApiLoss::Withdraw) => {
-                WithoutApi::AnsweredFor(self.heartbeat.valid_until().since(now))
-            }
+            (Some(_), OnApiLoss::Hold) if self.heartbeat.is_trusted() => WithoutApi::AnsweredOn,
+            (Some(_), _) => WithoutApi::AnsweredFor(self.heartbeat.valid_until().since(now)),
         }
     }
 
