@@ -78,14 +78,18 @@ fn what_is_pinned_by_halves_is_shown_as_such() {
 
 #[test]
 fn pins_of_an_interface_that_is_gone_are_swept_from_elsewhere_and_no_others() {
-    let root = Path::new("/sys/fs/bpf/announcer-swept");
+    let own = PinRoot(format!("/sys/fs/bpf/announcer-swept-{}", std::process::id()).into());
+    let root = own.0.clone();
     let sweep_elsewhere = move || {
-        let (tell, told) = mpsc::channel();
-        in_segment(async move |_| tell.send(sweep(root).expect("root")).expect("it is waited for"));
+        let ((tell, told), root) = (mpsc::channel(), root.clone());
+        in_segment(async move |_| {
+            tell.send(sweep(&root).expect("root")).expect("it is waited for");
+        });
         told.recv().expect("it has been swept")
     };
     in_segment(async move |segment| {
-        let options = Options { pin_root: root.into(), ..Options::default() };
+        let root = &own.0;
+        let options = Options { pin_root: root.clone(), ..Options::default() };
         drop(segment.datapath(options).attach(segment.dut).await.expect("attached"));
         let pins = pins_of(root, segment.dut.get());
         let left = Swept { removed: vec![], kept: vec![pins.clone()], is_busy: false };
@@ -97,6 +101,15 @@ fn pins_of_an_interface_that_is_gone_are_swept_from_elsewhere_and_no_others() {
         assert!(!pins.parent().expect("the namespace's").exists());
         std::fs::remove_dir(root).expect("nothing is left");
     });
+}
+
+/// Pins of this test alone; what a test that failed has left of them is removed.
+struct PinRoot(std::path::PathBuf);
+
+impl Drop for PinRoot {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn pins_of(root: &Path, index: u32) -> std::path::PathBuf {
